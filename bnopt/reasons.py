@@ -1,0 +1,222 @@
+"""Why a batch norm was kept: the stable slugs of `Kept.reason`, each with its documentation.
+
+`bnopt explain SLUG` prints an entry; `tools/make_docs.py` collects them in docs/limits.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One refusal reason.
+
+    Attributes:
+        code: The slug.
+        title: One line.
+        doc: What it means, why folding would not be exact, what to do about it.
+    """
+
+    code: str
+    title: str
+    doc: str
+
+
+def _table(*rows: tuple[str, str, str]) -> dict[str, Reason]:
+    return {code: Reason(code, title, " ".join(doc.split())) for code, title, doc in rows}
+
+
+REASONS: dict[str, Reason] = _table(
+    # The statistics and the node itself.
+    (
+        "training-mode",
+        "the batch norm runs in training mode",
+        """The node normalises with the statistics of the batch it is given (training_mode=1,
+        more than one output before opset 14, is_test=0 before opset 7), so it is not a fixed
+        affine and has no exact fold. The output for one sample depends on the others in its
+        batch. Export the model in inference mode: model.eval() in PyTorch, training=False in
+        Keras, is_training=False in TensorFlow 1.""",
+    ),
+    (
+        "batch-statistics",
+        "mean or variance is computed from the data itself",
+        """The node is written in inference mode, but its mean or variance is computed in the
+        graph from the very tensor it normalises: batch statistics in disguise, as
+        track_running_stats=False exports it. It is not a fixed affine, so there is nothing to
+        fold.""",
+    ),
+    (
+        "dynamic-statistics",
+        "a parameter of the batch norm is not a constant",
+        """Scale, bias, mean or variance is a graph input without a value, a formal parameter of
+        a function, or the output of an operator that depends on the data. Folding needs the
+        numbers.""",
+    ),
+    (
+        "overridable",
+        "a parameter or weight may be overridden by the caller",
+        """An initializer that is also a graph input can be replaced at run time. With --keep-
+        overridable bnopt must assume that it will be. Without the option such a value is folded
+        and its input removed, and the report says so.""",
+    ),
+    (
+        "non-finite",
+        "a statistic, weight or bias is NaN or infinite",
+        """Folding would spread the NaN or infinity into the weights and bury the evidence. The
+        training diverged, or the statistics were never restored; repair the model first.""",
+    ),
+    (
+        "negative-variance",
+        "variance + epsilon is not positive",
+        """The square root does not exist, or is zero. A negative variance is never the result
+        of a sound training run; a zero variance with epsilon 0 divides by zero.""",
+    ),
+    (
+        "overflow",
+        "a folded weight or bias would not fit the data type",
+        """scale * weight or scale * bias + shift, computed in float64, is larger than the
+        largest finite number of the weight's data type (65504 for float16). The unfolded model
+        may still be fine there.""",
+    ),
+    (
+        "underflow",
+        "the folded weights of a channel would be subnormal",
+        """In at least one output channel the largest folded weight, computed exactly, is below
+        the smallest normal number of the weight's data type (6.1e-5 for float16), so that
+        rounding would lose most of its digits, or all of them.""",
+    ),
+    (
+        "shape-mismatch",
+        "parameter lengths do not fit each other or the host",
+        """Scale, bias, mean and variance must all have length C, and the host must have C
+        output channels; the operator specification allows nothing else. The model is invalid or
+        relies on a broadcast that bnopt does not assume.""",
+    ),
+    (
+        "per-activation",
+        "statistics per activation (spatial=0)",
+        """Before opset 9, spatial=0 keeps one mean and variance for each position, so the
+        affine is not per channel and a convolution cannot absorb it.""",
+    ),
+    (
+        "extra-outputs",
+        "the batch norm has outputs besides Y",
+        """The running statistics are outputs too, which inference mode does not define. bnopt
+        does not guess what a reader expects of them.""",
+    ),
+    (
+        "unknown-attribute",
+        "an attribute that the operator's version does not have",
+        """The operator specification of this opset has no such attribute, or it refers to a
+        function's parameter, so its effect is not known.""",
+    ),
+    (
+        "unknown-opset",
+        "an opset newer than this bnopt knows",
+        """The installed onnx package does not know this operator-set version, or it holds a
+        newer version of the operator than bnopt was written for. Update bnopt or onnx.""",
+    ),
+    (
+        "data-type",
+        "a data type in which folding is not defined",
+        """Weights must be float16, bfloat16, float32 or double, and of one type with the bias.""",
+    ),
+    # Who reads the value between host and batch norm.
+    (
+        "shared-output",
+        "the host's output has other readers",
+        """Another node reads the value before the batch norm and must keep seeing it unscaled.""",
+    ),
+    (
+        "graph-output",
+        "the host's output is an output of the model",
+        """The value before the batch norm is a graph output and must keep its meaning.""",
+    ),
+    (
+        "captured",
+        "a subgraph reads the host's output",
+        """The body of an If, Loop or Scan reads the value before the batch norm from the outer
+        scope and must keep seeing it unscaled.""",
+    ),
+    (
+        "unread",
+        "nothing reads the batch norm's output",
+        """The node is dead code: its output is read by no node and is no output of the model.
+        There is nothing to gain, so it is left as it is.""",
+    ),
+    # What stands in front of the batch norm.
+    (
+        "graph-input",
+        "the batch norm reads a model input",
+        """There is no operator before it that could take the affine. A host behind it may: that
+        is forward folding.""",
+    ),
+    (
+        "constant-input",
+        "the batch norm reads a constant",
+        """Its input is an initializer or a constant expression, so there is no host to fold
+        into.""",
+    ),
+    (
+        "other-scope",
+        "the value comes from another scope",
+        """The operator before the batch norm stands outside the subgraph or function the batch
+        norm is in. Other branches may read the same value.""",
+    ),
+    (
+        "dynamic-weight",
+        "the host's weight or bias is not a constant",
+        """The operator in front is linear, but the operand that would take the affine is
+        computed at run time or is a graph input without a value. For Gemm and MatMul: the
+        constant operand does not own the batch norm's channel axis.""",
+    ),
+    (
+        "quantized-weight",
+        "the host's weight comes from DequantizeLinear",
+        """Scaling the dequantized weight would turn the quantized layer into a float one.""",
+    ),
+    (
+        "channel-axis",
+        "the batch norm's axis is not the host's output-feature axis",
+        """Batch norm works on axis 1. For a MatMul on rank-3 data the features of the constant
+        right operand are on axis 2, so the weights cannot take a per-axis-1 scale, even if both
+        axes have the same length.""",
+    ),
+    (
+        "unknown-rank",
+        "the rank of the data is not known",
+        """Which axis of the weight is the channel axis depends on the rank, and neither the
+        declared inputs nor shape inference tell it. Declare the shapes of the model's inputs.""",
+    ),
+    (
+        "bias-shape",
+        "the constant that is added is not per channel",
+        """An Add or Sub stands between host and batch norm, and its constant varies along other
+        axes than the channel axis, or broadcasts the data to a larger shape.""",
+    ),
+    (
+        "not-linear",
+        "the operator in front is not linear",
+        """An affine does not commute with it (Relu, Sigmoid, Clip, a product of two computed
+        values...), so it cannot be moved into weights further up.""",
+    ),
+    (
+        "residual",
+        "the batch norm follows a sum of two computed values",
+        """Both branches of the sum would have to absorb the scale. bnopt does not do this yet.""",
+    ),
+    (
+        "not-carried",
+        "an operator stands between host and batch norm that bnopt does not carry affines through",
+        """The operator (Transpose, Reshape, pooling, Concat, Pad, ...) may commute with a per-
+        channel affine, but this version folds only into the operator directly in front, or
+        through a constant bias.""",
+    ),
+    (
+        "unknown-operator",
+        "the operator in front is not known to bnopt",
+        """A custom domain, a model-local function, or an operator of which bnopt has no proof
+        that it is linear.""",
+    ),
+)
