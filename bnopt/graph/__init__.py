@@ -1,0 +1,1 @@
+"""The only adapter to onnx_ir: constants, uses, types, edits, names."""

@@ -1,0 +1,43 @@
+"""Who reads a value: nodes of its own scope, subgraphs that capture it, the model's outputs."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+
+def other_readers(value: ir.Value, reader: ir.Node) -> tuple[str, str] | None:
+    """Why `reader` may not change what `value` means, or None if nobody else looks at it.
+
+    Returns:
+        A reason slug of `bnopt.reasons` and a message, or None.
+    """
+    if value.is_graph_output():
+        return "graph-output", f"'{value.name}' is a graph output"
+    uses = [node for node, index in value.uses() if not _reads_only_type(node, index)]
+    others = [node for node in uses if node is not reader]
+    for node in others:
+        if node.graph is not reader.graph:
+            return "captured", f"'{value.name}' is read inside a subgraph, by {describe(node)}"
+    if others:
+        return "shared-output", f"'{value.name}' is also read by {describe(others[0])}"
+    if len(uses) > 1:
+        return "shared-output", f"'{value.name}' is read twice by {describe(reader)}"
+    return None
+
+
+def _reads_only_type(node: ir.Node, index: int) -> bool:
+    """Whether a reader sees the shape or data type only, which no affine changes.
+
+    Exporters write the parameters of a batch norm without affine as `CastLike(1.0, x)`, expanded
+    to `Shape(x)`: such an x has one true reader.
+    """
+    if node.domain not in ("", "ai.onnx"):
+        return False
+    return node.op_type in ("Shape", "Size") or (node.op_type == "CastLike" and index == 1)
+
+
+def describe(node: ir.Node) -> str:
+    """`Conv 'layer1.conv'`: an operator and a name for messages."""
+    name = node.name or (node.outputs[0].name if node.outputs else "")
+    domain = f"{node.domain}::" if node.domain else ""
+    return f"{domain}{node.op_type} '{name}'"
