@@ -1,0 +1,1 @@
+"""Channel affines, and the tables of hosts and recognizers that move them."""

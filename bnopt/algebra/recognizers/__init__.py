@@ -1,0 +1,1 @@
+"""Nodes that are channel affines, each with the condition under which they are."""
