@@ -1,0 +1,71 @@
+"""Applying a plan: mechanical, in place, in the plan's order."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from bnopt.graph.edits import Editor
+from bnopt.passes.plan import Move, Plan
+
+# The first IR version in which an initializer need not be a graph input as well.
+_IR_VERSION = 4
+
+
+def apply(model: ir.Model, plan: Plan) -> tuple[str, ...]:
+    """Carry out `plan` on the very `model` it was made for.
+
+    Returns:
+        Notes for the report: shared weights that were copied, inputs that were removed.
+    """
+    if not plan.moves:
+        return ()
+    editor = Editor(model)
+    notes = _raise_ir_version(model)
+    for move in plan.moves:
+        _apply_move(editor, move)
+    copied = [entry for move in plan.moves for entry in move.copied]
+    if copied:
+        total = sum(nbytes for _, nbytes in copied)
+        names = ", ".join(dict.fromkeys(f"'{name}'" for name, _ in copied))
+        notes.append(f"shared constants copied ({total} bytes more at most): {names}")
+    if editor.removed_inputs:
+        names = ", ".join(f"'{name}'" for name in editor.removed_inputs)
+        notes.append(f"inputs with default values that were folded in and removed: {names}")
+    return tuple(notes)
+
+
+def _apply_move(editor: Editor, move: Move) -> None:
+    host, absorption = move.host, move.absorption
+    for new in absorption.operands:
+        editor.set_operand(host, new.index, new.build(), new.base)
+    for name in absorption.drop_attributes:
+        host.attributes.pop(name, None)
+    for name, number in absorption.set_attributes:
+        host.attributes[name] = ir.AttrInt64(name, number)
+    editor.bypass(host, move.last)
+    if absorption.add_after is not None:
+        editor.add_after(host, absorption.add_after.build(), absorption.add_after.base)
+
+
+def _raise_ir_version(model: ir.Model) -> list[str]:
+    """Before IR 4 every initializer must be an input; new ones should not become inputs.
+
+    Runtimes treat those inputs as constants before IR 4, and as overridable, hence not to be
+    optimised, from IR 4 on. So they cease to be inputs with the version that demanded it.
+    """
+    if model.ir_version >= _IR_VERSION:
+        return []
+    old = model.ir_version
+    model.ir_version = _IR_VERSION
+    graph = model.graph
+    formal = [value for value in graph.inputs if value.is_initializer()]
+    if not formal:
+        return [f"IR version raised from {old} to {_IR_VERSION}"]
+    keep = [value for value in graph.inputs if not value.is_initializer()]
+    graph.inputs.clear()
+    graph.inputs.extend(keep)
+    note = (
+        f"IR version raised from {old} to {_IR_VERSION}, where initializers need not be inputs; "
+        f"{len(formal)} of them no longer are"
+    )
+    return [note]
