@@ -7,7 +7,7 @@ them are pure: they read the model and describe what would be done, as data.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import onnx_ir as ir
@@ -42,12 +42,16 @@ class Context:
         constants: Resolves values to numbers.
         types: Derived ranks and data types.
         keep_overridable: Whether an initializer that is a graph input counts as unknown.
+        recognized: What recognizers answered before, by the identity of the node.
     """
 
     model: ir.Model
     constants: Constants
     types: Types
     keep_overridable: bool = False
+    recognized: dict[int, Recognized | Refusal] = field(
+        default_factory=dict[int, "Recognized | Refusal"]
+    )
 
     @staticmethod
     def of(model: ir.Model, *, keep_overridable: bool = False) -> Context:

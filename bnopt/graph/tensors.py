@@ -22,9 +22,13 @@ BlockFunction = Callable[[npt.NDArray[Any], tuple[slice | int, ...]], npt.NDArra
 
 
 def blocks(
-    array: npt.NDArray[Any], limit: int = BLOCK_BYTES, prefix: tuple[slice | int, ...] = ()
+    array: npt.NDArray[Any], limit: int | None = None, prefix: tuple[slice | int, ...] = ()
 ) -> Iterator[tuple[npt.NDArray[Any], tuple[slice | int, ...]]]:
-    """Cut `array` into C-ordered blocks of at most about `limit` bytes, each with its index."""
+    """Cut `array` into C-ordered blocks of at most about `limit` bytes, each with its index.
+
+    The limit is BLOCK_BYTES unless given.
+    """
+    limit = BLOCK_BYTES if limit is None else limit
     if array.nbytes <= limit or array.ndim == 0:
         yield array, prefix
         return

@@ -68,14 +68,17 @@ class _Chain:
     overridable: dict[str, None] = field(default_factory=dict[str, None])
 
 
-def plan(model: ir.Model, *, keep_overridable: bool = False) -> Plan:
+def plan(
+    model: ir.Model, *, keep_overridable: bool = False, context: Context | None = None
+) -> Plan:
     """Decide for every BatchNormalization node of `model` what becomes of it.
 
     Args:
         model: Read only.
         keep_overridable: Refuse what depends on initializers that are graph inputs.
+        context: A context of the model, if the caller has one; it says what is overridable.
     """
-    context = Context.of(model, keep_overridable=keep_overridable)
+    context = context or Context.of(model, keep_overridable=keep_overridable)
     sites: list[Site] = []
     moves: list[Move] = []
     overridable: dict[str, None] = {}

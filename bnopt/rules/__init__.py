@@ -20,9 +20,14 @@ RULES: tuple[Rule, ...] = (
 __all__ = ["RULES", "Rule", "audit"]
 
 
-def audit(model: ir.Model) -> tuple[Finding, ...]:
-    """Every finding of every rule, in graph order; `model` is only read."""
-    context = Context.of(model)
+def audit(model: ir.Model, *, context: Context | None = None) -> tuple[Finding, ...]:
+    """Every finding of every rule, in graph order.
+
+    Args:
+        model: Only read.
+        context: A context of the model, if the caller has one.
+    """
+    context = context or Context.of(model)
     findings: list[Finding] = []
     for scope in scopes(model):
         for node in scope.graph:

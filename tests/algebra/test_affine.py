@@ -12,6 +12,7 @@ from bnopt.algebra.affine import ChannelAffine
 from bnopt.algebra.double_double import DoubleDouble
 
 NUMBERS = st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6)
+EPSILON = 1e-5
 VARIANCES = st.floats(0, 1e6).filter(lambda x: x == 0 or x > 1e-12)
 
 
@@ -41,17 +42,17 @@ def test_after_composes_in_order(s1: float, t1: float, s2: float, t2: float, x: 
     with localcontext() as context:
         context.prec = 80
         truth = Decimal(s2) * (Decimal(s1) * Decimal(x) + Decimal(t1)) + Decimal(t2)
-        size = (
-            abs(Decimal(s2) * Decimal(s1) * Decimal(x)) + abs(Decimal(s2) * Decimal(t1))
-        ) + abs(Decimal(t2))
+        size = (abs(Decimal(s2) * Decimal(s1) * Decimal(x)) + abs(Decimal(s2) * Decimal(t1))) + abs(
+            Decimal(t2)
+        )
         assert close(second.after(first).apply(DoubleDouble.of([x])), truth, size)
 
 
 def test_cancellation_keeps_its_digits() -> None:
-    # A batch norm of mean 1e6 behind a bias of 1e6: float64 alone keeps only six digits of b - mean.
-    affine = ChannelAffine.from_statistics([3.0], [0.0], [1e6], [7.0], 1e-5)
+    # Mean 1e6 behind a bias of 1e6: float64 alone keeps only six digits of b - mean.
+    affine = ChannelAffine.from_statistics([3.0], [0.0], [1e6], [7.0], EPSILON)
     folded = affine.apply(DoubleDouble.of(np.array([1e6 + 2.0**-30])))
     with localcontext() as context:
         context.prec = 80
-        truth = Decimal(2) ** -30 * 3 / (Decimal(7) + Decimal(1e-5)).sqrt()
+        truth = Decimal(2) ** -30 * 3 / (Decimal(7) + Decimal(EPSILON)).sqrt()
         assert abs(exact(folded) / truth - 1) < Decimal("1e-15")

@@ -83,7 +83,10 @@ def test_conv_transpose(data: st.DataObject) -> None:
 def test_gemm(data: st.DataObject) -> None:
     m, k, n = data.draw(small), data.draw(small), data.draw(st.integers(1, 4))
     trans_a, trans_b = data.draw(st.integers(0, 1)), data.draw(st.integers(0, 1))
-    alpha, beta = data.draw(st.sampled_from([1.0, -0.5, 2.0])), data.draw(st.sampled_from([1.0, 0.5]))
+    alpha, beta = (
+        data.draw(st.sampled_from([1.0, -0.5, 2.0])),
+        data.draw(st.sampled_from([1.0, 0.5])),
+    )
     shape = data.draw(st.sampled_from([None, (), (1,), (n,), (1, n), (m, 1), (m, n)]))
     weights = {"B": normal(*((n, k) if trans_b else (k, n)), dtype=DOUBLE)}
     if shape is not None:
@@ -136,7 +139,9 @@ def test_matmul(data: st.DataObject) -> None:
 def test_constant_offset_on_top_of_a_host(data: st.DataObject) -> None:
     host = data.draw(st.sampled_from(["Conv", "MatMul", "Gemm"]))
     flat = host != "Conv"
-    shape = data.draw(st.sampled_from([(), (1,), (1, 4), (4,)] if flat else [(), (1, 4, 1, 1), (4, 1, 1)]))
+    shape = data.draw(
+        st.sampled_from([(), (1,), (1, 4), (4,)] if flat else [(), (1, 4, 1, 1), (4, 1, 1)])
+    )
     bias = data.draw(st.sampled_from(["Add(c, a)", "Add(a, c)", "Sub(c, a)", "Sub(a, c)"]))
     weights = {
         "W": normal(3, 4, dtype=DOUBLE) if flat else normal(4, 3, 1, 1, dtype=DOUBLE),
@@ -161,7 +166,9 @@ def test_batch_norms_in_a_row(count: int) -> None:
     weights = {"W": normal(4, 3, 1, 1, dtype=DOUBLE)}
     for i in range(count):
         weights |= statistics(4, DOUBLE, seed=i, prefix=f"p{i}")
-    behind_conv = f"g (double[N,3,H,W] x) => (double[N,4,H,W] x{count}) {{ x0 = Conv(x, W)\n{lines} }}"
+    behind_conv = (
+        f"g (double[N,3,H,W] x) => (double[N,4,H,W] x{count}) {{ x0 = Conv(x, W)\n{lines} }}"
+    )
     assert_exact(model(behind_conv, **weights), normal(2, 3, 2, 2, dtype=DOUBLE))
     alone = f"g (double[N,4,H,W] x) => (double[N,4,H,W] x{count}) {{ x0 = Relu(x)\n{lines} }}"
     weights.pop("W")

@@ -42,6 +42,13 @@ def matches(node: ir.Node) -> bool:
 
 def recognize(node: ir.Node, scope: Scope, context: Context) -> Recognized | Refusal:
     """The affine of a BatchNormalization node, or why it is none."""
+    known = context.recognized
+    if id(node) not in known:
+        known[id(node)] = _recognize(node, scope, context)
+    return known[id(node)]
+
+
+def _recognize(node: ir.Node, scope: Scope, context: Context) -> Recognized | Refusal:
     refusal = check_operator(node, VERSIONS, scope, context) or _mode(node, scope, context)
     if refusal is not None:
         return refusal

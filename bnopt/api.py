@@ -1,0 +1,361 @@
+"""The public functions: `inspect`, `fold` and `validate`.
+
+Each takes a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and never changes its argument.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bnopt.errors import RefusalError, UsageError, ValidationError
+from bnopt.findings import (
+    Finding,
+    Folded,
+    Kept,
+    Lowered,
+    Merged,
+    Site,
+    Summary,
+    Validation,
+)
+from bnopt.results import FoldResult, InspectResult, NodeCounts, Timings, ValidateResult
+from bnopt.source import Model, Source, count_nodes
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from bnopt.io import StagedModel
+
+__all__ = [
+    "FoldResult",
+    "InspectResult",
+    "NodeCounts",
+    "Timings",
+    "ValidateResult",
+    "compare",
+    "fold",
+    "inspect",
+    "validate",
+]
+
+Data: TypeAlias = "str | os.PathLike[str] | Iterable[dict[str, Any]] | None"
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+
+def inspect(model: Model, *, keep_overridable: bool = False) -> InspectResult:
+    """Find every batch norm in a model and say what `fold` would do with it.
+
+    Args:
+        model: A path, `onnx.ModelProto` or `onnx_ir.Model`; only read.
+        keep_overridable: As for `fold`.
+
+    Raises:
+        LoadError: The model cannot be read.
+    """
+    from bnopt.passes import plan
+    from bnopt.rules import audit
+
+    source = Source(model)
+    found = plan(source.model, keep_overridable=keep_overridable)
+    counts = count_nodes(source.model)
+    return InspectResult(
+        info=source.info(),
+        sites=found.sites,
+        summary=_summarise(found.sites),
+        findings=audit(source.model),
+        node_counts=NodeCounts(counts, counts),
+    )
+
+
+def fold(
+    model: Model,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    in_place: bool = False,
+    dry_run: bool = False,
+    allow: Sequence[str] = (),
+    data: Data = None,
+    keep_overridable: bool = False,
+    providers: Sequence[str] = ("cpu",),
+    validate: bool = True,
+    progress: Progress | None = None,
+) -> FoldResult:
+    """Fold every batch norm that can be folded exactly, and prove the result equivalent.
+
+    Args:
+        model: A path, `onnx.ModelProto` or `onnx_ir.Model`; never changed.
+        output: Where to write the folded model; None writes nothing.
+        in_place: Replace the file `model` instead, which must be a path.
+        dry_run: Plan only: nothing is validated or written.
+        allow: Codes of error findings that do not stop the fold; `all` for every one.
+        data: Inputs to validate with besides generated ones: a path or an iterable of dicts from
+            input name to array.
+        keep_overridable: Refuse to fold what depends on initializers that are graph inputs. By
+            default they are folded and those inputs removed.
+        providers: Execution providers to prove equivalence on, of `cpu` and `cuda`.
+        validate: Whether to compare the result with the original before it is written.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        RefusalError: An error finding that is not allowed; carries `.findings` and `.result`.
+        ValidationError: The result is not equivalent, so it was not written; carries `.validation`.
+        LoadError: The model cannot be read.
+        SaveError: The result cannot be written.
+        ProviderError: A provider that was asked for is not there.
+        UsageError: Arguments contradict each other.
+    """
+    from bnopt.algebra.base import Context
+    from bnopt.io import gc_paused
+    from bnopt.passes import apply, plan
+    from bnopt.rules import audit
+
+    tell = progress or _silent
+    tell("load", 0, 1)
+    clock = _Clock()
+    source = Source(model)
+    target = _target(source, output, in_place)
+    load_seconds = clock.lap()
+
+    tell("plan", 0, 1)
+    with gc_paused():
+        work = source.model.clone()
+        context = Context.of(work, keep_overridable=keep_overridable)
+        findings = audit(work, context=context)
+        found = plan(work, context=context)
+    plan_seconds = clock.lap()
+
+    before, bytes_before = count_nodes(work), _weight_bytes(work)
+    result = FoldResult(
+        model=source.model,
+        info=source.info(),
+        sites=found.sites,
+        findings=findings,
+        summary=_summarise(found.sites),
+        validation=None,
+        node_counts=NodeCounts(before, before),
+        bytes_before=bytes_before,
+        bytes_after=bytes_before,
+        notes=(),
+        timings=Timings(load=load_seconds, plan=plan_seconds),
+        output=None,
+        dry_run=dry_run,
+    )
+    _stop_on(findings, allow, result)
+
+    tell("apply", 0, 1)
+    with gc_paused():
+        notes = apply(work, found)
+    result = replace(
+        result,
+        model=work,
+        node_counts=NodeCounts(before, count_nodes(work)),
+        bytes_after=_weight_bytes(work),
+        notes=notes,
+        timings=replace(result.timings, apply=clock.lap()),
+    )
+    if not dry_run:
+        result = _prove_and_write(
+            source, result, target, data, providers, validate and bool(found.moves), tell
+        )
+    return replace(result, model=source.same_kind(work))
+
+
+def validate(
+    original: Model,
+    candidate: Model,
+    *,
+    providers: Sequence[str] = ("cpu",),
+    data: Data = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Judge whether `candidate` computes the same thing as `original`.
+
+    Args:
+        original: A path, `onnx.ModelProto` or `onnx_ir.Model`.
+        candidate: Likewise.
+        providers: Execution providers to run on, of `cpu` and `cuda`.
+        data: Inputs to compare on besides generated ones.
+        rtol: Relative tolerance; given, it replaces the measured one.
+        atol: Absolute tolerance, in units of the outputs; likewise.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        LoadError: A model cannot be read.
+        ProviderError: A provider that was asked for is not there.
+        DataError: The data does not fit the model's inputs.
+    """
+    return compare(
+        original,
+        candidate,
+        providers=providers,
+        data=data,
+        rtol=rtol,
+        atol=atol,
+        progress=progress,
+    ).validation
+
+
+def compare(
+    original: Model,
+    candidate: Model,
+    *,
+    providers: Sequence[str] = ("cpu",),
+    data: Data = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    progress: Progress | None = None,
+) -> ValidateResult:
+    """The same as `validate`, with what both models say of themselves."""
+    from bnopt.validate import compare_models
+
+    first, second = Source(original), Source(candidate)
+    with ExitStack() as stack:
+        verdict = compare_models(
+            first.on_disk(stack),
+            second.on_disk(stack),
+            providers=providers,
+            data=data,
+            rtol=rtol,
+            atol=atol,
+            progress=progress,
+        )
+    return ValidateResult(first.info(), second.info(), verdict)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        return seconds
+
+
+def _prove_and_write(
+    source: Source,
+    result: FoldResult,
+    target: Path | None,
+    data: Data,
+    providers: Sequence[str],
+    prove: bool,
+    tell: Progress,
+) -> FoldResult:
+    """Write beside the target, compare, and only then put it in its place."""
+    if target is None and not prove:
+        return result
+    clock = _Clock()
+    with ExitStack() as stack:
+        tell("save", 0, 1)
+        staged = _stage(source, result, target, stack)
+        save_seconds = clock.lap()
+        verdict: Validation | None = None
+        if prove:
+            verdict = _prove(source, staged, result, data, providers, tell, stack)
+        validate_seconds = clock.lap()
+        written = None if target is None else staged.commit()
+        timings = replace(
+            result.timings, validate=validate_seconds, save=save_seconds + clock.lap()
+        )
+        return replace(result, validation=verdict, output=written, timings=timings)
+
+
+def _stage(
+    source: Source, result: FoldResult, target: Path | None, stack: ExitStack
+) -> StagedModel:
+    from bnopt import io
+
+    if target is None:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bnopt-"))
+        target = Path(folder) / "folded.onnx"
+    accepted = source.path is not None and io.checker_complaint(source.path) is None
+    return stack.enter_context(io.stage(result.model, target, must_check=accepted))
+
+
+def _prove(
+    source: Source,
+    staged: StagedModel,
+    result: FoldResult,
+    data: Data,
+    providers: Sequence[str],
+    tell: Progress,
+    stack: ExitStack,
+) -> Validation:
+    from bnopt.validate import compare_models
+
+    verdict = compare_models(
+        source.on_disk(stack), staged.path, providers=providers, data=data, progress=tell
+    )
+    if verdict.equivalent is False:
+        raise ValidationError(
+            f"the folded model is not equivalent, so it was not written: {_complaint(verdict)}",
+            validation=verdict,
+            result=replace(result, validation=verdict),
+        )
+    return verdict
+
+
+def _complaint(verdict: Validation) -> str:
+    messages = [output.message for output in verdict.outputs if not output.equivalent]
+    return next(iter([*messages, *verdict.notes]), "the outputs differ")
+
+
+def _stop_on(findings: tuple[Finding, ...], allow: Sequence[str], result: FoldResult) -> None:
+    if "all" in allow:
+        return
+    stopping = [f for f in findings if f.severity == "error" and f.code not in allow]
+    if not stopping:
+        return
+    more = f" (and {len(stopping) - 1} more)" if len(stopping) > 1 else ""
+    codes = " ".join(f"--allow {code}" for code in dict.fromkeys(f.code for f in stopping))
+    raise RefusalError(
+        f"{stopping[0].code}: {stopping[0].message}{more}; {stopping[0].fix}; or {codes}",
+        findings=stopping,
+        result=result,
+    )
+
+
+def _target(source: Source, output: str | os.PathLike[str] | None, in_place: bool) -> Path | None:
+    if in_place:
+        if output is not None:
+            raise UsageError("in place and an output file exclude each other")
+        if source.path is None:
+            raise UsageError("only a model that was given as a path can be folded in place")
+        return source.path
+    if output is None:
+        return None
+    target = Path(output)
+    if source.path is not None and target.exists() and target.samefile(source.path):
+        raise UsageError(f"{target} is the input; to replace it, say so with --in-place")
+    return target
+
+
+def _summarise(sites: Iterable[Site]) -> Summary:
+    kinds = Counter(type(site.decision) for site in sites)
+    return Summary(
+        found=sum(kinds.values()),
+        folded=kinds[Folded],
+        merged=kinds[Merged],
+        lowered=kinds[Lowered],
+        kept=kinds[Kept],
+    )
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    from bnopt.io import tensor_bytes
+
+    return tensor_bytes(model)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    return None

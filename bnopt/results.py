@@ -1,0 +1,124 @@
+"""What the public functions return: records that reports render; and `FoldResult.save`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bnopt.findings import Finding, ModelInfo, Site, Summary, Validation
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Wall seconds of each stage; 0 for a stage that did not run."""
+
+    load: float = 0.0
+    plan: float = 0.0
+    apply: float = 0.0
+    validate: float = 0.0
+    save: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCounts:
+    """How many nodes of each operator there are, subgraphs and functions included.
+
+    Custom operators are written `domain::Operator`.
+    """
+
+    before: dict[str, int]
+    after: dict[str, int]
+
+
+@dataclass(frozen=True)
+class InspectResult:
+    """What `inspect` found; each site's decision says what `fold` would do.
+
+    Attributes:
+        info: What the model says of itself.
+        sites: Every batch norm.
+        summary: Counts of sites by decision.
+        findings: What is wrong with the model.
+        node_counts: Nodes by operator; before and after are the same.
+        notes: What else a reader should know.
+    """
+
+    info: ModelInfo
+    sites: tuple[Site, ...]
+    summary: Summary
+    findings: tuple[Finding, ...]
+    node_counts: NodeCounts
+    notes: tuple[str, ...] = ()
+    command: Literal["inspect"] = "inspect"
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What `fold` did.
+
+    Attributes:
+        model: The folded model, of the kind that was given; a path gives an `onnx_ir.Model`.
+        info: What the original says of itself.
+        sites: Every batch norm of the original with its decision.
+        findings: What is wrong with the original.
+        summary: Counts of sites by decision.
+        validation: The judge's verdict; None if it was not asked for, or nothing was folded.
+        node_counts: Nodes by operator, before and after.
+        bytes_before: Bytes of all weights of the original.
+        bytes_after: Bytes of all weights of the folded model.
+        notes: Weights copied, inputs removed, and the like.
+        timings: Seconds per stage.
+        output: The file that was written, or None.
+        dry_run: Whether it was a dry run.
+    """
+
+    model: Any
+    info: ModelInfo
+    sites: tuple[Site, ...]
+    findings: tuple[Finding, ...]
+    summary: Summary
+    validation: Validation | None
+    node_counts: NodeCounts
+    bytes_before: int
+    bytes_after: int
+    notes: tuple[str, ...]
+    timings: Timings
+    output: Path | None
+    dry_run: bool
+    command: Literal["fold"] = "fold"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the folded model to `path`, all or nothing.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: `path` does not end in `.onnx`.
+            SaveError: It cannot be written.
+        """
+        from bnopt import io
+
+        model: Any = self.model
+        if hasattr(model, "SerializeToString"):
+            model = io.from_proto(model)
+        with io.stage(model, Path(path)) as staged:
+            return staged.commit()
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """What the command `validate` reports.
+
+    Attributes:
+        original: What the original says of itself.
+        candidate: What the candidate says of itself.
+        validation: The judge's verdict.
+    """
+
+    original: ModelInfo
+    candidate: ModelInfo
+    validation: Validation
+    command: Literal["validate"] = "validate"

@@ -1,0 +1,332 @@
+"""Every reason to keep a batch norm: a graph that has it, and nothing of that graph is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from graphs import conv_bn, decisions, folded, model, normal, statistics
+from onnx import helper
+
+from bnopt.reasons import REASONS
+
+BN = "y = BatchNormalization(c, g, b, m, v)"
+IMAGE = "(float[N,3,6,6] x) => (float[N,4,6,6] y)"
+
+
+def image(body: str, opset: int = 17, **weights: Any) -> onnx.ModelProto:
+    """A graph from x [N,3,6,6] to y [N,4,6,6] with weights W [4,3,1,1] and g, b, m, v."""
+    every = {"W": normal(4, 3, 1, 1), **statistics(4), **weights}
+    used = {k: a for k, a in every.items() if a is not None}
+    return model(f"g {IMAGE} {{ {body} }}", opset, **used)
+
+
+def same(body: str, opset: int = 17, rank: int = 4, **weights: Any) -> onnx.ModelProto:
+    """A graph from x to y, both [N,4,...] of `rank`."""
+    dims = ",".join(["N", "4", "H", "V"][:rank])
+    stats = {**statistics(4), **weights}
+    return model(f"g (float[{dims}] x) => (float[{dims}] y) {{ {body} }}", opset, **stats)
+
+
+def with_output(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    proto.graph.output.append(helper.make_tensor_value_info(name, 1, None))
+    return proto
+
+
+def captured() -> onnx.ModelProto:
+    return model(
+        """g (float[N,3,6,6] x, bool k) => (float[N,4,6,6] y, float[N,4,6,6] z) {
+            c = Conv(x, W)
+            y = BatchNormalization(c, g, b, m, v)
+            z = If (k) <
+                then_branch = t () => (float[N,4,6,6] p) { p = Relu(c) },
+                else_branch = e () => (float[N,4,6,6] q) { q = Neg(y) }>
+        }""",
+        W=normal(4, 3, 1, 1),
+        **statistics(4),
+    )
+
+
+def other_scope() -> onnx.ModelProto:
+    return model(
+        """g (float[N,3,6,6] x, bool k) => (float[N,4,6,6] z) {
+            c = Conv(x, W)
+            z = If (k) <
+                then_branch = t () => (float[N,4,6,6] p) { p = BatchNormalization(c, g, b, m, v) },
+                else_branch = e () => (float[N,4,6,6] q) { q = Neg(c) }>
+        }""",
+        W=normal(4, 3, 1, 1),
+        **statistics(4),
+    )
+
+
+def two_inputs(body: str) -> onnx.ModelProto:
+    text = f"g (float[N,4,6,6] x, float[N,4,6,6] z) => (float[N,4,6,6] y) {{ {body} }}"
+    return model(text, **statistics(4))
+
+
+def unknown_attribute() -> onnx.ModelProto:
+    proto = conv_bn()
+    proto.graph.node[1].attribute.append(helper.make_attribute("is_test", 1))
+    return proto
+
+
+def newer_opset() -> onnx.ModelProto:
+    proto = conv_bn()
+    proto.opset_import[0].version = onnx.defs.onnx_opset_version() + 1
+    return proto
+
+
+STATS = "b, m, v"
+nan = float("nan")
+CASES: dict[str, list[onnx.ModelProto]] = {
+    "training-mode": [
+        image(f"c = Conv(x, W) y, rm, rv = BatchNormalization<training_mode = 1>(c, g, {STATS})"),
+        image(f"c = Conv(x, W) y = BatchNormalization<training_mode = 1>(c, g, {STATS})"),
+        image(f"c = Conv(x, W) y = BatchNormalization<is_test = 0>(c, g, {STATS})", 6),
+        image(f"c = Conv(x, W) y = BatchNormalization(c, g, {STATS})", 6),
+        image(f"c = Conv(x, W) y, a, d, e, f = BatchNormalization(c, g, {STATS})", 9),
+        image(f"c = Conv(x, W) y, a, d, e, f = BatchNormalization(c, g, {STATS})", 7),
+    ],
+    "batch-statistics": [
+        same(
+            """mu = ReduceMean<axes = [0, 2, 3], keepdims = 0>(x)
+            k = ReduceMean<axes = [0, 2, 3]>(x) d = Sub(x, k) e = Mul(d, d)
+            va = ReduceMean<axes = [0, 2, 3], keepdims = 0>(e)
+            y = BatchNormalization(x, g, b, mu, va)"""
+        )
+    ],
+    "dynamic-statistics": [
+        model(
+            f"""g (float[N,3,6,6] x, float[4] g) => (float[N,4,6,6] y) {{ c = Conv(x, W) {BN} }}""",
+            W=normal(4, 3, 1, 1),
+            **{k: a for k, a in statistics(4).items() if k != "g"},
+        )
+    ],
+    "non-finite": [
+        image(f"c = Conv(x, W) {BN}", v=np.array([1, nan, 1, 1], np.float32)),
+        image(f"c = Conv(x, W) {BN}", m=np.array([1, np.inf, 1, 1], np.float32)),
+        image(f"c = Conv(x, W) {BN}", g=np.array([1, 1, -np.inf, 1], np.float32)),
+        image(f"c = Conv(x, W) {BN}", b=np.array([1, 1, nan, 1], np.float32)),
+        image(f"c = Conv(x, W) {BN}", W=np.full((4, 3, 1, 1), nan, np.float32)),
+        image(f"c = Conv(x, W, B) {BN}", B=np.full(4, nan, np.float32)),
+        image(
+            f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
+            A=np.full((1, 4, 1, 1), nan, np.float32),
+        ),
+    ],
+    "negative-variance": [
+        image(f"c = Conv(x, W) {BN}", v=np.array([1, -1, 1, 1], np.float32)),
+        image(
+            f"c = Conv(x, W) y = BatchNormalization<epsilon = 0.0>(c, g, {STATS})",
+            v=np.array([1, 0, 1, 1], np.float32),
+        ),
+    ],
+    "overflow": [
+        conv_bn(
+            "float16",
+            np.float16,
+            W=np.full((4, 3, 3, 3), 6e4, np.float16),
+            g=np.full(4, 3, np.float16),
+        ),
+        conv_bn(
+            "float16", np.float16, b=np.full(4, 6e4, np.float16), m=np.full(4, -6e4, np.float16)
+        ),
+        conv_bn(g=np.full(4, 3e38, np.float32), v=np.full(4, 1e-10, np.float32)),
+    ],
+    "underflow": [
+        conv_bn(
+            "float16",
+            np.float16,
+            g=np.full(4, 1e-6, np.float16),
+            b=np.zeros(4, np.float16),
+            m=np.zeros(4, np.float16),
+        ),
+    ],
+    "shape-mismatch": [
+        image(f"c = Conv(x, W) {BN}", m=normal(3)),
+        image(f"c = Conv(x, W) {BN}", W=normal(1, 3, 1, 1)),
+        image(f"c = Conv(x, W) {BN}", g=normal(1, 4)),
+        # One output channel that the bias broadcasts to four.
+        image(
+            f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
+            W=normal(1, 3, 1, 1),
+            A=normal(1, 4, 1, 1),
+        ),
+    ],
+    "per-activation": [
+        image(
+            f"c = Conv(x, W) y = BatchNormalization<spatial = 0>(c, g, {STATS})",
+            7,
+            g=normal(4, 6, 6),
+            b=normal(4, 6, 6),
+            m=normal(4, 6, 6),
+            v=np.abs(normal(4, 6, 6)),
+        ),
+        image(f"c = Conv(x, W) y = BatchNormalization<spatial = 0, is_test = 1>(c, g, {STATS})", 6),
+    ],
+    "extra-outputs": [
+        image(f"c = Conv(x, W) y, rm, rv = BatchNormalization(c, g, {STATS})", 14),
+    ],
+    "unknown-attribute": [unknown_attribute()],
+    "unknown-opset": [newer_opset()],
+    "data-type": [
+        image(f"c = Conv(x, W) {BN}", g=np.ones(4, np.int32)),
+    ],
+    "shared-output": [
+        image(f"c = Conv(x, W) z = BatchNormalization(c, g, {STATS}) y = Add(z, c)"),
+        image(
+            f"c = Conv(x, W) d = Add(c, A) z = BatchNormalization(d, g, {STATS}) y = Add(z, c)",
+            A=normal(1, 4, 1, 1),
+        ),
+    ],
+    "graph-output": [
+        with_output(image(f"c = Conv(x, W) {BN}"), "c"),
+        with_output(
+            image(
+                f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
+                A=normal(1, 4, 1, 1),
+            ),
+            "c",
+        ),
+    ],
+    "captured": [captured()],
+    "unread": [image(f"c = Conv(x, W) d = BatchNormalization(c, g, {STATS}) y = Conv(x, W)")],
+    "graph-input": [same(f"y = BatchNormalization(x, g, {STATS})")],
+    "constant-input": [
+        same(f"z = BatchNormalization(k, g, {STATS}) y = Add(x, z)", k=normal(1, 4, 1, 1))
+    ],
+    "other-scope": [other_scope()],
+    "dynamic-weight": [
+        model(
+            f"""g (float[N,3,6,6] x, float[4,3,1,1] W) => (float[N,4,6,6] y) {{
+                c = Conv(x, W) {BN} }}""",
+            **statistics(4),
+        ),
+        model(
+            f"""g (float[N,3,6,6] x, float[4] B) => (float[N,4,6,6] y) {{
+                c = Conv(x, W, B) {BN} }}""",
+            W=normal(4, 3, 1, 1),
+            **statistics(4),
+        ),
+        model(  # the constant operand of Gemm owns the rows
+            f"g (float[3,4] x) => (float[4,4] y) {{ c = Gemm(W, x) {BN} }}",
+            W=normal(4, 3),
+            **statistics(4),
+        ),
+        model(
+            f"g (float[2,3] x, float[4] B) => (float[2,4] y) {{ c = Gemm(x, W, B) {BN} }}",
+            W=normal(3, 4),
+            **statistics(4),
+        ),
+    ],
+    "quantized-weight": [
+        image(
+            f"w = DequantizeLinear(Q, s, z) c = Conv(x, w) {BN}",
+            W=None,
+            Q=np.ones((4, 3, 1, 1), np.int8),
+            s=np.float32(0.1),
+            z=np.int8(0),
+        ),
+    ],
+    "channel-axis": [
+        model(
+            f"g (float[N,4,3] x) => (float[N,4,4] y) {{ c = MatMul(x, W) {BN} }}",
+            W=normal(3, 4),
+            **statistics(4),
+        ),
+    ],
+    "unknown-rank": [
+        model(
+            f"""g (float[N,3] x) => (float[N,4] y) {{
+                r = u.Strange(x)
+                c = MatMul(r, W) {BN} }}""",
+            domains=', "u": 1',
+            W=normal(3, 4),
+            **statistics(4),
+        ),
+    ],
+    "bias-shape": [
+        image(
+            f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
+            A=normal(1, 4, 6, 6),
+        ),
+        model(  # the constant runs along the features, the batch norm along the rows
+            f"""g (float[N,4,3] x) => (float[N,4,4] y) {{
+                c = MatMul(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS}) }}""",
+            W=normal(3, 4),
+            A=normal(4),
+            **statistics(4),
+        ),
+        model(  # it would add a dimension
+            f"""g (float[1,3] x) => (float[1,1,4] y) {{
+                c = MatMul(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS}) }}""",
+            W=normal(3, 4),
+            A=normal(1, 1, 4),
+            **statistics(1),
+        ),
+    ],
+    "not-linear": [
+        same(f"c = Relu(x) {BN}"),
+        two_inputs(f"c = Mul(x, z) {BN}"),
+    ],
+    "residual": [two_inputs(f"c = Add(x, z) {BN}"), two_inputs(f"c = Sub(x, z) {BN}")],
+    "not-carried": [
+        image(f"a = Conv(x, W) c = MaxPool<kernel_shape = [1, 1]>(a) {BN}"),
+        image(f"a = Conv(x, W) c = Mul(a, A) {BN}", A=normal(1, 4, 1, 1)),
+    ],
+    "unknown-operator": [
+        model(
+            f"g (float[N,4] x) => (float[N,4] y) {{ c = u.Strange(x) {BN} }}",
+            domains=', "u": 1',
+            **statistics(4),
+        )
+    ],
+    "overridable": [],  # below: it needs an option
+}
+
+
+def overridable(ir_version: int) -> onnx.ModelProto:
+    proto = conv_bn()
+    proto.ir_version = ir_version
+    for tensor in proto.graph.initializer:
+        shape = list(tensor.dims)
+        proto.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, shape)
+        )
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("reason", "index"), [(r, i) for r, protos in CASES.items() for i in range(len(protos))]
+)
+def test_reason(reason: str, index: int) -> None:
+    proto = CASES[reason][index]
+    result, plan = folded(proto)
+    assert [site.decision.reason for site in plan.sites] == [reason]
+    assert plan.sites[0].decision.message
+    assert not plan.moves
+    assert result == ir.to_proto(
+        ir.from_proto(onnx.ModelProto.FromString(proto.SerializeToString()))
+    )
+
+
+def test_every_reason_is_documented_and_tested() -> None:
+    assert set(CASES) == set(REASONS)
+
+
+@pytest.mark.parametrize("ir_version", [3, 8])
+def test_keep_overridable(ir_version: int) -> None:
+    proto = overridable(ir_version)
+    assert decisions(proto, keep_overridable=True) == ["overridable"]
+    assert decisions(proto) == ["folded"]
+
+
+def test_only_the_weight_may_be_overridden() -> None:
+    proto = conv_bn()
+    proto.graph.input.append(helper.make_tensor_value_info("W", 1, [4, 3, 3, 3]))
+    assert decisions(proto, keep_overridable=True) == ["overridable"]
+    assert decisions(proto) == ["folded"]
