@@ -1,0 +1,64 @@
+"""Write docs/limits.md and docs/rules.md from the documentation that stands in the code.
+
+Usage: python tools/make_docs.py [--check]
+
+With --check nothing is written; the exit code is 1 if a page is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bnopt.reasons import REASONS
+from bnopt.rules import RULES
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def limits() -> str:
+    lines = [
+        "# When a batch norm is kept",
+        "",
+        "Each batch norm that `bnopt fold` leaves has one of these reasons. `bnopt explain CODE` "
+        "prints the same text. This page is written by `python tools/make_docs.py`.",
+    ]
+    for reason in REASONS.values():
+        lines += ["", f"## {reason.code}", "", f"*{reason.title[0].upper()}{reason.title[1:]}.*"]
+        lines += ["", reason.doc]
+    return "\n".join(lines) + "\n"
+
+
+def rules() -> str:
+    lines = [
+        "# Rules",
+        "",
+        "What `bnopt fold` looks for before it folds. A finding of severity *error* stops it unless "
+        "its code is given to `--allow`. This page is written by `python tools/make_docs.py`.",
+    ]
+    for rule in RULES:
+        lines += ["", f"## {rule.code} ({rule.severity})", "", f"*{rule.title}.*", "", rule.doc]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only say whether pages are stale")
+    arguments = parser.parse_args()
+    stale = False
+    for name, text in {"limits.md": limits(), "rules.md": rules()}.items():
+        path = DOCS / name
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        if arguments.check:
+            print(f"docs/{name} is out of date: run python tools/make_docs.py")
+            stale = True
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote docs/{name}")
+    return int(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
