@@ -78,7 +78,7 @@ class Constants:
         return self._known[key]
 
     def _compute(self, value: ir.Value, depth: int) -> Constant | None:
-        if value.const_value is not None and value.producer() is None:
+        if value.const_value is not None and value.is_initializer():
             names = (value.name or "",) if value.is_graph_input() else ()
             return Constant(value.const_value, names)
         node = value.producer()

@@ -60,6 +60,8 @@ class Editor:
         kept.type, kept.shape, kept.doc_string = gone.type, gone.shape, gone.doc_string
         kept.metadata_props.clear()
         kept.metadata_props.update(gone.metadata_props)
+        # Quantization annotations live here: those of the unscaled value no longer hold.
+        kept.meta.clear()
         kept.meta.update(gone.meta)
 
     def add_after(self, node: ir.Node, tensor: ir.TensorProtocol, base: str) -> None:

@@ -53,7 +53,7 @@ class Types:
 
     def of(self, value: ir.Value) -> TypeFact:
         """The fact about `value`, a value of the model (not of a clone of it)."""
-        if value.const_value is not None:
+        if value.const_value is not None and value.is_initializer():
             return TypeFact(value.const_value.dtype, tuple(value.const_value.shape.numpy()))
         if value.producer() is None and value.is_graph_input():
             return TypeFact.declared(value)
