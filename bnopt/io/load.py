@@ -19,6 +19,7 @@ from bnopt.errors import LoadError, UnsupportedModelError
 from bnopt.io.check import one_line, root_cause
 from bnopt.io.external import DataFile, MappedTensor, open_data_files
 from bnopt.io.interface import remember, set_aside
+from bnopt.io.order import sort_nodes
 from bnopt.io.pause import gc_paused
 from bnopt.io.protos import is_external, tensors
 from bnopt.io.scan import scan
@@ -172,6 +173,7 @@ def _deserialize(proto: onnx.ModelProto, name: str) -> ir.Model:
         raise UnsupportedModelError(
             f"{name} cannot be represented: {one_line(root_cause(error))[:300]}"
         ) from error
+    sort_nodes(model, name)
     remember(model, kept)
     return model
 
