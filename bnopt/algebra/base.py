@@ -134,7 +134,6 @@ class Absorption:
     Attributes:
         operands: Its new constants.
         drop_attributes: Attributes that have gone into the constants.
-        set_attributes: Integer attributes to set.
         add_after: A constant to add to the host's output, for hosts without a bias.
         parts: What took it, for messages: `weight`, `bias`.
         overridable: Graph inputs whose default values went into the new constants.
@@ -143,7 +142,6 @@ class Absorption:
     operands: tuple[NewOperand, ...]
     parts: tuple[str, ...]
     drop_attributes: tuple[str, ...] = ()
-    set_attributes: tuple[tuple[str, int], ...] = ()
     add_after: NewOperand | None = None
     overridable: tuple[str, ...] = ()
 

@@ -40,8 +40,6 @@ def _apply_move(editor: Editor, move: Move) -> None:
         editor.set_operand(host, new.index, new.build(), new.base)
     for name in absorption.drop_attributes:
         host.attributes.pop(name, None)
-    for name, number in absorption.set_attributes:
-        host.attributes[name] = ir.AttrInt64(name, number)
     editor.bypass(host, move.last)
     if absorption.add_after is not None:
         editor.add_after(host, absorption.add_after.build(), absorption.add_after.base)

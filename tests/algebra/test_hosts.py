@@ -10,10 +10,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from graphs import assert_same, evaluate, folded, model, normal, operators, statistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from bnopt.algebra import hosts
+from bnopt.algebra.affine import ChannelAffine
+from bnopt.algebra.base import Context, Refusal, Request
+from bnopt.graph.scopes import scopes
 
 DOUBLE = np.float64
 small = st.integers(1, 3)
@@ -189,3 +195,33 @@ def test_offset_before_opset_7_has_its_own_broadcast() -> None:
     scale = stats["g"] / np.sqrt(stats["v"] + 1e-5)
     bias = (weights["a"] - stats["m"]) * scale + stats["b"]
     np.testing.assert_allclose(new[result.graph.node[0].input[2]], bias, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("host", ["Conv", "ConvTranspose", "Gemm", "BatchNormalization"])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_host_takes_an_affine_on_its_own_channel_axis_only(host: str, axis: int) -> None:
+    """Batch norm always asks for axis 1; an affine carried past a Transpose asks for others."""
+    flat = host == "Gemm"
+    x = "float[4,4]" if flat else "float[4,4,4,4]"
+    operands = "x, g, b, m, v" if host == "BatchNormalization" else "x, W"
+    text = f"g ({x} x) => ({x} c) {{ c = {host}({operands}) }}"
+    weights = {"W": normal(4, 4) if flat else normal(4, 4, 1, 1), **statistics(4)}
+    graph = ir.from_proto(model(text, **weights))
+    affine = ChannelAffine.from_offset(np.ones(4))
+    (scope,) = scopes(graph)
+    for wanted, reason in ((1, None), (axis, "channel-axis")):
+        request = Request(graph.graph.node(0), affine, wanted, scope, Context.of(graph))
+        answer = hosts.absorb(request)
+        assert (answer.reason if isinstance(answer, Refusal) else None) == reason
+
+
+def test_a_batch_norm_takes_an_affine_of_its_own_length_only() -> None:
+    text = "g (float[4,4] x) => (float[4,4] c) { c = BatchNormalization(x, g, b, m, v) }"
+    graph = ir.from_proto(model(text, **statistics(4)))
+    (scope,) = scopes(graph)
+    request = Request(
+        graph.graph.node(0), ChannelAffine.from_offset(np.ones(1)), 1, scope, Context.of(graph)
+    )
+    answer = hosts.absorb(request)
+    assert isinstance(answer, Refusal)
+    assert answer.reason == "shape-mismatch"

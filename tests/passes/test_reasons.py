@@ -68,6 +68,20 @@ def two_inputs(body: str) -> onnx.ModelProto:
     return model(text, **statistics(4))
 
 
+def flat(body: str) -> onnx.ModelProto:
+    """One feature that a bias broadcasts to four."""
+    text = f"g (float[N,3] x) => (float[N,4] y) {{ {body} }}"
+    return model(text, W=normal(3, 1), A=normal(4), **statistics(4))
+
+
+def mixed_types(body: str, **weights: Any) -> onnx.ModelProto:
+    """No valid model; nothing may be assumed about what it means."""
+    dims = "N,3" if "Gemm" in body else "N,3,6,6"
+    out = dims.replace("3", "4", 1)
+    text = f"g (float[{dims}] x) => (float[{out}] y) {{ {body} }}"
+    return model(text, **weights, **statistics(4))
+
+
 def unknown_attribute() -> onnx.ModelProto:
     proto = conv_bn()
     proto.graph.node[1].attribute.append(helper.make_attribute("is_test", 1))
@@ -149,6 +163,8 @@ CASES: dict[str, list[onnx.ModelProto]] = {
     "shape-mismatch": [
         image(f"c = Conv(x, W) {BN}", m=normal(3)),
         image(f"c = Conv(x, W) {BN}", W=normal(1, 3, 1, 1)),
+        image(f"c = Conv(x, W, B) {BN}", B=normal(1)),
+        image(f"c = ConvTranspose(x, W) {BN}", W=normal(3, 1, 1, 1)),
         image(f"c = Conv(x, W) {BN}", g=normal(1, 4)),
         # One output channel that the bias broadcasts to four.
         image(
@@ -156,6 +172,8 @@ CASES: dict[str, list[onnx.ModelProto]] = {
             W=normal(1, 3, 1, 1),
             A=normal(1, 4, 1, 1),
         ),
+        flat(f"c = Gemm(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})"),
+        flat(f"c = MatMul(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})"),
     ],
     "per-activation": [
         image(
@@ -174,6 +192,9 @@ CASES: dict[str, list[onnx.ModelProto]] = {
     "unknown-attribute": [unknown_attribute()],
     "unknown-opset": [newer_opset()],
     "data-type": [
+        mixed_types(f"c = Conv(x, W, B) {BN}", W=normal(4, 3, 1, 1), B=normal(4, dtype=np.float16)),
+        mixed_types(f"c = Gemm(x, W, B) {BN}", W=normal(3, 4), B=normal(4, dtype=np.float16)),
+        mixed_types(f"c = Conv(x, W) {BN}", W=np.ones((4, 3, 1, 1), np.int32)),
         image(f"c = Conv(x, W) {BN}", g=np.ones(4, np.int32)),
     ],
     "shared-output": [
@@ -233,6 +254,11 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         ),
     ],
     "channel-axis": [
+        model(  # a vector has no rows
+            f"g (float[3] x) => (float[4] y) {{ c = MatMul(x, W) {BN} }}",
+            W=normal(3, 4),
+            **statistics(4),
+        ),
         model(
             f"g (float[N,4,3] x) => (float[N,4,4] y) {{ c = MatMul(x, W) {BN} }}",
             W=normal(3, 4),
@@ -250,6 +276,17 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         ),
     ],
     "bias-shape": [
+        image(
+            f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
+            A=normal(1, 2, 1, 1),
+        ),
+        model(  # a single number, but of rank 3: the rows move to axis 1
+            f"""g (float[4,3] x) => (float[1,4,4] y) {{
+                c = MatMul(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS}) }}""",
+            W=normal(3, 4),
+            A=normal(1, 1, 1),
+            **statistics(4),
+        ),
         image(
             f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
             A=normal(1, 4, 6, 6),

@@ -25,7 +25,9 @@ def absorb(request: Request) -> Absorption | Refusal:
     inner = batch_normalization.recognize(node, request.scope, context)
     if isinstance(inner, Refusal):
         return inner
-    if inner.axis != request.axis or inner.affine.channels != affine.channels:
+    if inner.axis != request.axis:
+        return Refusal("channel-axis", f"the channels of {request.what} are on axis {inner.axis}")
+    if inner.affine.channels != affine.channels:
         return Refusal("shape-mismatch", f"{request.what} has {inner.affine.channels} channels")
     gamma = context.constant(node, 1, "scale", "dynamic-statistics")
     beta = context.constant(node, 2, "bias", "dynamic-statistics")

@@ -8,8 +8,8 @@ that C had once its columns are spelled out ([M, 1] grows to [M, N]).
 Conditions: B and C are constants; B' has C columns. With a constant A and a computed B the
 constant owns the rows of Y, so it cannot take the affine.
 
-Source: ONNX operator specification, Gemm-1 to Gemm-13; before opset 7, C broadcasts only if the
-attribute `broadcast` is set.
+Source: ONNX operator specification, Gemm-1 to Gemm-13. Before opset 7, C broadcasts only if the
+attribute `broadcast` is set; then it stays set, and if it is not, C has shape [M, N] and keeps it.
 """
 
 from __future__ import annotations
@@ -61,12 +61,10 @@ def absorb(request: Request) -> Absorption | Refusal:
     bias = rounded(values, weight.tensor.dtype, index=2, base=base, what=request.what)
     if isinstance(bias, Refusal):
         return bias
-    legacy = request.scope.opset < 7 and len(values.shape) < 2
     return Absorption(
         (scaled, bias),
         ("weight", "bias"),
         drop_attributes=("beta",),
-        set_attributes=(("broadcast", 1),) if legacy else (),
         overridable=names,
     )
 

@@ -1,0 +1,52 @@
+"""A result to stdout, as text or as one JSON object, and an error beside it to stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnopt.results import FoldResult, InspectResult, ValidateResult
+
+
+def emit(
+    result: FoldResult | InspectResult | ValidateResult,
+    *,
+    as_json: bool,
+    code: str = "",
+    message: str = "",
+) -> None:
+    """Print a result; `code` and `message` say what went wrong, if something did.
+
+    Args:
+        result: What to print.
+        as_json: One JSON object instead of text.
+        code: The error's slug; empty if there is none.
+        message: The error's line, which goes to stderr as well.
+    """
+    if code:
+        complain(message)
+    if as_json:
+        from bnopt.report import json
+
+        report = json.report(result)
+        write_json(json.with_error(report, code, message) if code else report)
+    else:
+        from bnopt.report import terminal
+
+        terminal.show(terminal.text(result, stopped=bool(code)), sys.stdout)
+
+
+def write_json(report: dict[str, object]) -> None:
+    """Print one JSON object on one line."""
+    from bnopt.report import json
+
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr."""
+    from bnopt.report.text import clean
+
+    sys.stderr.write(f"bnopt: {clean(message)}\n")
+    sys.stderr.flush()

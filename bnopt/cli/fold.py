@@ -1,0 +1,118 @@
+"""`bnopt fold`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bnopt.cli.emit import emit
+from bnopt.cli.group import nearest
+from bnopt.cli.options import data_option, json_option, provider_option
+from bnopt.cli.progress import progress_bar
+from bnopt.errors import RefusalError
+
+
+@click.command("fold")
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "output",
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="Where to write; by default NAME.folded.onnx beside NAME.onnx.",
+)
+@click.option("--in-place", is_flag=True, help="Replace MODEL.")
+@click.option("--dry-run", is_flag=True, help="Say what would be folded; write nothing.")
+@click.option("--no-validate", is_flag=True, help="Write without comparing the models.")
+@click.option(
+    "--allow",
+    metavar="CODE",
+    multiple=True,
+    help="Go on in spite of error findings with this code, or all; repeatable.",
+)
+@data_option
+@click.option(
+    "--keep-overridable",
+    is_flag=True,
+    help="Keep what depends on initializers that are graph inputs too.",
+)
+@provider_option
+@json_option
+def command(
+    model: str,
+    output: str | None,
+    in_place: bool,
+    dry_run: bool,
+    no_validate: bool,
+    allow: tuple[str, ...],
+    data: str | None,
+    keep_overridable: bool,
+    providers: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Fold every batch norm that can be folded exactly, and prove it.
+
+    Findings of severity error stop it before anything is written, and so does a folded model that
+    does not compute the same as MODEL.
+    """
+    if in_place and output is not None:
+        raise click.UsageError("--in-place and -o exclude each other")
+    if output is not None and _same_file(output, model):
+        raise click.UsageError(f"'{output}' is the input; to replace it, say --in-place")
+    from bnopt import api
+
+    _check_codes(allow)
+    try:
+        with progress_bar() as progress:
+            result = api.fold(
+                model,
+                output=None if in_place or dry_run else output or default_output(model),
+                in_place=in_place,
+                dry_run=dry_run,
+                allow=allow,
+                data=data,
+                keep_overridable=keep_overridable,
+                providers=providers,
+                validate=not no_validate,
+                progress=progress,
+            )
+    except RefusalError as error:
+        if error.result is None:
+            raise
+        emit(error.result, as_json=as_json, code=error.code, message=error.message)
+        return error.exit_code
+    emit(result, as_json=as_json)
+    return 0
+
+
+def default_output(model: str) -> Path:
+    """`x.folded.onnx` beside `x.onnx`, `x.pb` or `x.onnx.pb`."""
+    path = Path(model)
+    stem = path.name
+    for suffix in (".pb", ".onnx"):
+        if stem.lower().endswith(suffix):
+            stem = stem[: -len(suffix)]
+    return path.with_name(f"{stem or path.name}.folded.onnx")
+
+
+def _same_file(first: str, second: str) -> bool:
+    one, other = Path(first), Path(second)
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        # One is missing, which is for others to say.
+        return one.absolute() == other.absolute()
+
+
+def _check_codes(allow: tuple[str, ...]) -> None:
+    if not allow:
+        return
+    from bnopt.rules import RULES
+
+    known = ["all", *(rule.code for rule in RULES)]
+    for code in allow:
+        if code not in known:
+            raise click.BadParameter(
+                f"no rule has the code '{code}'{nearest(code, known)}", param_hint="'--allow'"
+            )

@@ -1,0 +1,23 @@
+"""`bnopt inspect`."""
+
+from __future__ import annotations
+
+import click
+
+from bnopt.cli.emit import emit
+from bnopt.cli.options import json_option
+
+
+@click.command("inspect")
+@click.argument("model", metavar="MODEL")
+@json_option
+def command(model: str, as_json: bool) -> int:
+    """Find every batch norm and say what fold would do with it.
+
+    Nothing is written. The exit code is 1 if a finding is of severity error.
+    """
+    from bnopt import api
+
+    result = api.inspect(model)
+    emit(result, as_json=as_json)
+    return int(any(finding.severity == "error" for finding in result.findings))

@@ -1,0 +1,49 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """`--json`."""
+    return click.option("as_json", "--json", is_flag=True, help="Print one JSON object on stdout.")(
+        command
+    )
+
+
+def provider_option(command: Command) -> Command:
+    """`--provider`, repeatable."""
+    return click.option(
+        "providers",
+        "--provider",
+        type=click.Choice(["cpu", "cuda"]),
+        multiple=True,
+        default=("cpu",),
+        show_default="cpu",
+        help="Execution provider to prove equivalence on; repeatable.",
+    )(command)
+
+
+def data_option(command: Command) -> Command:
+    """`--data`."""
+    return click.option(
+        "data",
+        "--data",
+        metavar="D",
+        help="Inputs to compare on besides generated ones: an .npz file, a folder of .npz, .npy or "
+        ".pb test data, or package.module:function that yields dicts.",
+    )(command)
+
+
+def tolerance(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuse a tolerance that is negative, infinite or NaN."""
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise click.BadParameter("it must be a finite number, not negative", ctx, param)
+    return value

@@ -1,0 +1,1 @@
+"""A result to the terminal or to JSON; nothing here decides anything."""

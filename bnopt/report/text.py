@@ -1,0 +1,50 @@
+"""Numbers and names as text. Names come from model files: they are shown, never obeyed."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+
+def clean(text: str) -> str:
+    r"""`text` on one line with control, format and unpaired surrogate characters escaped.
+
+    A node's name may hold line breaks, terminal escape sequences or characters that reverse the
+    direction of writing; each becomes its Python escape, for example `\x1b`.
+    """
+    return "".join(c if _harmless(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _harmless(character: str) -> bool:
+    if character.isascii():
+        return character.isprintable()
+    return unicodedata.category(character)[0] not in "CZ"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` with `digits` significant digits; a dash for None."""
+    if value is None:
+        return "-"
+    if value == 0 or math.isinf(value) or math.isnan(value):
+        return f"{value:g}"
+    return f"{value:.{digits}g}"
+
+
+def size(count: int) -> str:
+    """A number of bytes with a decimal unit: 1.5 MB is 1 500 000 bytes."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{count} B" if unit == "B" else f"{amount:.{1 if amount < 100 else 0}f} {unit}"
+
+
+def seconds(value: float) -> str:
+    """Seconds with two decimals below ten, else one."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

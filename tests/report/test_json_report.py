@@ -1,0 +1,149 @@
+"""The JSON of INTERFACE, key by key."""
+
+from __future__ import annotations
+
+import json as standard
+from typing import Any
+
+import numpy as np
+import pytest
+from report_records import (
+    BAD,
+    GOOD,
+    finding,
+    fold_result,
+    inspect_result,
+    merged_site,
+    validate_result,
+)
+
+from bnopt import __version__
+from bnopt.report import json
+
+KEYS = {
+    "schema",
+    "command",
+    "ok",
+    "version",
+    "model",
+    "sites",
+    "summary",
+    "findings",
+    "validation",
+    "output",
+    "error",
+    "nodes",
+    "bytes",
+    "seconds",
+    "notes",
+}
+
+
+def parsed(report: dict[str, Any]) -> dict[str, Any]:
+    """The report as a strict reader sees it: no NaN, no Infinity, one line."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    text = json.dumps(report)
+    assert "\n" not in text
+    assert text.isascii()
+    return standard.loads(text, parse_constant=refuse)
+
+
+def test_fold() -> None:
+    report = parsed(json.report(fold_result()))
+    assert report.keys() >= KEYS
+    assert report["schema"] == 1
+    assert report["command"] == "fold"
+    assert report["ok"] is True
+    assert report["version"] == __version__
+    assert report["model"] == {
+        "path": "/models/net.onnx",
+        "ir_version": 8,
+        "opset": {"ai.onnx": 17, "com.microsoft": 1},
+        "producer": "pytorch 2.5",
+        "nodes": 176,
+    }
+    assert report["sites"][0] == {
+        "id": "main:y0",
+        "name": "bn0",
+        "form": "batch_normalization",
+        "scope": "main",
+        "channels": 64,
+        "decision": "folded",
+        "into": "conv0",
+        "reason": None,
+        "message": "",
+    }
+    assert report["sites"][2]["decision"] == "kept"
+    assert report["sites"][2]["into"] is None
+    assert report["sites"][2]["reason"] == "not-linear"
+    assert report["summary"] == {"found": 3, "folded": 2, "merged": 0, "lowered": 0, "kept": 1}
+    assert report["output"] == "/models/net.folded.onnx"
+    assert report["error"] is None
+    assert report["nodes"]["before"]["BatchNormalization"] == 3
+    assert report["nodes"]["after"]["BatchNormalization"] == 1
+    assert report["bytes"] == {"before": 97_500_000, "after": 97_300_000}
+    assert report["seconds"] == {
+        "load": 0.5,
+        "plan": 0.01,
+        "apply": 0.02,
+        "validate": 12.3,
+        "save": 0.4,
+    }
+
+
+def test_validation() -> None:
+    report = parsed(json.report(validate_result(GOOD, BAD)))
+    assert report.keys() >= KEYS
+    assert report["ok"] is False
+    assert report["candidate"]["path"] == "/models/other.onnx"
+    verdict = report["validation"]
+    assert verdict["equivalent"] is False
+    assert verdict["providers"] == ["cpu"]
+    assert verdict["proofs"] == [
+        {
+            "name": "cpu",
+            "session_provider": "CPUExecutionProvider",
+            "assignment": {"CPUExecutionProvider": 70},
+        }
+    ]
+    good, bad = verdict["outputs"]
+    assert good["snr_db"] == "inf"
+    assert good["original_error"] is None
+    assert bad["worst"]["index"] == [0, 3, 1, 2]
+    assert bad["worst"]["channel"] == 3
+    assert {"name", "max_abs", "max_rel", "ulp", "snr_db", "tolerance"} <= good.keys()
+
+
+def test_inspect_with_an_error_finding_is_not_ok() -> None:
+    assert parsed(json.report(inspect_result()))["ok"] is True
+    assert parsed(json.report(inspect_result(findings=(finding("warning"),))))["ok"] is True
+    report = parsed(json.report(inspect_result(findings=(finding(),))))
+    assert report["ok"] is False
+    assert report["findings"][0]["evidence"] == {"value": "nan"}
+
+
+def test_merged() -> None:
+    entry = parsed(json.report(fold_result(sites=(merged_site(),))))["sites"][0]
+    assert (entry["decision"], entry["into"]) == ("merged", "bn8")
+
+
+@pytest.mark.parametrize("command", ["fold", None])
+def test_error(command: str | None) -> None:
+    report = parsed(json.with_error(json.empty(command), "load", "no such file: x"))
+    assert report.keys() == KEYS
+    assert report["ok"] is False
+    assert report["error"] == {"code": "load", "message": "no such file: x"}
+    assert report["sites"] == []
+    assert report["validation"] is None
+
+
+def test_numbers_of_numpy_and_hostile_names() -> None:
+    odd = finding(evidence={"a": np.float32(1.5), "b": np.int64(2), "c": (float("-inf"),)})
+    report = parsed(json.report(inspect_result(findings=(odd,))))
+    assert report["findings"][0]["evidence"] == {"a": 1.5, "b": 2, "c": ["-inf"]}
+    named = finding(message="\x1b[31m\n\ud800")
+    text = json.dumps(json.report(inspect_result(findings=(named,))))
+    assert "\\u001b[31m\\n\\ud800" in text

@@ -1,0 +1,101 @@
+"""Results made by hand, for the tests of the reports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bnopt.findings import (
+    Finding,
+    Folded,
+    Kept,
+    Merged,
+    ModelInfo,
+    OutputComparison,
+    ProviderProof,
+    Site,
+    Summary,
+    Validation,
+    Worst,
+)
+from bnopt.results import FoldResult, InspectResult, NodeCounts, Timings, ValidateResult
+
+INFO = ModelInfo("/models/net.onnx", 8, {"ai.onnx": 17, "com.microsoft": 1}, "pytorch 2.5", 176)
+
+WORST = Worst((0, 3, 1, 2), 3, 1.5, 1.75, 1.5000001, "batch 1, normal x1, seed 0, cpu")
+
+GOOD = OutputComparison("y", True, 1.2e-7, 3e-7, 1.5, float("inf"), 4e-6, worst=WORST)
+
+BAD = OutputComparison(
+    "z", False, 0.25, 0.1, 1e6, 12.0, 4e-6, 1e-7, 2e-7, WORST, "channel 3 differs by 0.25"
+)
+
+
+def validation(*outputs: OutputComparison) -> Validation:
+    """A verdict over `outputs`."""
+    proofs = (ProviderProof("cpu", "CPUExecutionProvider", (("CPUExecutionProvider", 70),)),)
+    good = all(output.equivalent for output in outputs)
+    return Validation(good, "float64+onnxruntime", proofs, outputs, 12, (1, 3), (), 1.5)
+
+
+def site(number: int, kept: bool = False) -> Site:
+    """A batch norm."""
+    decision = Kept("not-linear", "Relu 'r' stands in front") if kept else Folded(f"conv{number}")
+    return Site(f"main:y{number}", f"bn{number}", "batch_normalization", "main", 64, decision)
+
+
+def fold_result(folded: int = 2, kept: int = 1, **changes: object) -> FoldResult:
+    """A fold of `folded` sites that kept `kept`."""
+    sites = (
+        *(site(i) for i in range(folded)),
+        *(site(i, kept=True) for i in range(folded, folded + kept)),
+    )
+    result = FoldResult(
+        model=None,
+        info=INFO,
+        sites=sites,
+        findings=(),
+        summary=Summary(len(sites), folded, 0, 0, kept),
+        validation=validation(GOOD),
+        node_counts=NodeCounts(
+            {"BatchNormalization": folded + kept, "Conv": folded, "Relu": 3},
+            {"BatchNormalization": kept, "Conv": folded, "Relu": 3},
+        ),
+        bytes_before=97_500_000,
+        bytes_after=97_300_000,
+        notes=("weight 'w' was copied: another node reads it",),
+        timings=Timings(0.5, 0.01, 0.02, 12.3, 0.4),
+        output=Path("/models/net.folded.onnx"),
+        dry_run=False,
+    )
+    return replace(result, **changes)
+
+
+def finding(severity: str = "error", **changes: object) -> Finding:
+    """A finding on the first site."""
+    made = Finding(
+        "training-mode",
+        severity,  # type: ignore[arg-type]
+        "main:y0",
+        "training_mode=1",
+        "call model.eval() before export",
+        {"value": float("nan")},
+    )
+    return replace(made, **changes)
+
+
+def inspect_result(**changes: object) -> InspectResult:
+    """An inspection that finds one batch norm."""
+    counts = NodeCounts({"BatchNormalization": 1}, {"BatchNormalization": 1})
+    made = InspectResult(INFO, (site(0),), Summary(1, 1), (), counts)
+    return replace(made, **changes)
+
+
+def validate_result(*outputs: OutputComparison) -> ValidateResult:
+    """A comparison."""
+    return ValidateResult(INFO, replace(INFO, path="/models/other.onnx"), validation(*outputs))
+
+
+def merged_site() -> Site:
+    """A batch norm that became part of another."""
+    return replace(site(7), decision=Merged("bn8"))
