@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from bnopt.errors import RefusalError, UsageError, ValidationError
 from bnopt.findings import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from bnopt.io import StagedModel
+    from bnopt.runtime.data import DataSource
 
 __all__ = [
     "FoldResult",
@@ -46,7 +47,7 @@ __all__ = [
     "validate",
 ]
 
-Data: TypeAlias = "str | os.PathLike[str] | Iterable[dict[str, Any]] | None"
+
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
@@ -82,7 +83,7 @@ def fold(
     in_place: bool = False,
     dry_run: bool = False,
     allow: Sequence[str] = (),
-    data: Data = None,
+    data: DataSource | None = None,
     keep_overridable: bool = False,
     providers: Sequence[str] = ("cpu",),
     validate: bool = True,
@@ -175,7 +176,7 @@ def validate(
     candidate: Model,
     *,
     providers: Sequence[str] = ("cpu",),
-    data: Data = None,
+    data: DataSource | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     progress: Progress | None = None,
@@ -212,13 +213,13 @@ def compare(
     candidate: Model,
     *,
     providers: Sequence[str] = ("cpu",),
-    data: Data = None,
+    data: DataSource | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     progress: Progress | None = None,
 ) -> ValidateResult:
     """The same as `validate`, with what both models say of themselves."""
-    from bnopt.validate import compare_models
+    from bnopt.judge import compare_models
 
     first, second = Source(original), Source(candidate)
     with ExitStack() as stack:
@@ -248,7 +249,7 @@ def _prove_and_write(
     source: Source,
     result: FoldResult,
     target: Path | None,
-    data: Data,
+    data: DataSource | None,
     providers: Sequence[str],
     prove: bool,
     tell: Progress,
@@ -288,12 +289,12 @@ def _prove(
     source: Source,
     staged: StagedModel,
     result: FoldResult,
-    data: Data,
+    data: DataSource | None,
     providers: Sequence[str],
     tell: Progress,
     stack: ExitStack,
 ) -> Validation:
-    from bnopt.validate import compare_models
+    from bnopt.judge import compare_models
 
     verdict = compare_models(
         source.on_disk(stack), staged.path, providers=providers, data=data, progress=tell
