@@ -50,13 +50,17 @@ def normal(*shape: int, dtype: Any = np.float32, seed: int = 1) -> np.ndarray:
 
 
 def conv_bn(
-    dtype: str = "float", kind: Any = np.float32, opset: int = 17, **replace: Any
+    dtype: str = "float",
+    kind: Any = np.float32,
+    opset: int = 17,
+    epsilon: float = 1e-5,
+    **replace: Any,
 ) -> onnx.ModelProto:
     """Conv without bias, then a batch norm: the smallest thing to fold."""
     weights = {"W": normal(4, 3, 3, 3, dtype=kind), **statistics(4, kind), **replace}
     text = f"""g ({dtype}[N,3,8,8] x) => ({dtype}[N,4,6,6] y) {{
         c = Conv(x, W)
-        y = BatchNormalization(c, g, b, m, v)
+        y = BatchNormalization<epsilon = {epsilon}>(c, g, b, m, v)
     }}"""
     return model(text, opset, **weights)
 

@@ -28,20 +28,17 @@ class Editor:
         """Give `node` a new constant operand.
 
         The old operand is left to its other readers. If it has none, the new one takes over its
-        name; otherwise it is named after `fallback`.
+        name; otherwise it is named after it, or after `fallback` where there was none.
         """
         old = node.inputs[index] if index < len(node.inputs) else None
-        name = None
-        if old is not None and old.name:
-            fallback = old.name
-            if len(old.uses()) == 1 and not old.is_graph_output():
-                name = old.name
         if index >= len(node.inputs):
             node.resize_inputs(index + 1)
         node.replace_input_with(index, None)
         if old is not None:
             self.drop_unread([old])
-        value = self._new_constant(node, tensor, self._names.fresh(name or fallback))
+            fallback = old.name or fallback
+        # The old name is free again if the old operand had no other reader.
+        value = self._new_constant(node, tensor, self._names.fresh(fallback))
         node.replace_input_with(index, value)
 
     def bypass(self, node: ir.Node, last: ir.Node) -> None:

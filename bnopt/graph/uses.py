@@ -18,10 +18,11 @@ def other_readers(value: ir.Value, reader: ir.Node) -> tuple[str, str] | None:
     for node in others:
         if node.graph is not reader.graph:
             return "captured", f"'{value.name}' is read inside a subgraph, by {describe(node)}"
-    if others:
-        return "shared-output", f"'{value.name}' is also read by {describe(others[0])}"
     if len(uses) > 1:
-        return "shared-output", f"'{value.name}' is read twice by {describe(reader)}"
+        other = (
+            f"also read by {describe(others[0])}" if others else f"read twice by {describe(reader)}"
+        )
+        return "shared-output", f"'{value.name}' is {other}"
     return None
 
 

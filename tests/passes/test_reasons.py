@@ -17,11 +17,11 @@ BN = "y = BatchNormalization(c, g, b, m, v)"
 IMAGE = "(float[N,3,6,6] x) => (float[N,4,6,6] y)"
 
 
-def image(body: str, opset: int = 17, **weights: Any) -> onnx.ModelProto:
+def image(body: str, opset: int = 17, domains: str = "", **weights: Any) -> onnx.ModelProto:
     """A graph from x [N,3,6,6] to y [N,4,6,6] with weights W [4,3,1,1] and g, b, m, v."""
     every = {"W": normal(4, 3, 1, 1), **statistics(4), **weights}
     used = {k: a for k, a in every.items() if a is not None}
-    return model(f"g {IMAGE} {{ {body} }}", opset, **used)
+    return model(f"g {IMAGE} {{ {body} }}", opset, domains=domains, **used)
 
 
 def same(body: str, opset: int = 17, rank: int = 4, **weights: Any) -> onnx.ModelProto:
@@ -88,6 +88,38 @@ def unknown_attribute() -> onnx.ModelProto:
     return proto
 
 
+def annotated(proto: onnx.ModelProto, name: str, shape: list[int | None]) -> onnx.ModelProto:
+    """With a value_info that nothing vouches for."""
+    proto.graph.value_info.append(helper.make_tensor_value_info(name, 1, shape))
+    return proto
+
+
+def attribute_of_a_function() -> onnx.ModelProto:
+    """Epsilon is the caller's to choose."""
+    functions = """
+    <domain: "f", opset_import: ["": 17]>
+    Block <e> (x) => (y) {
+        o = Constant<value = float[4] {1, 1, 1, 1}>()
+        K = Constant<value = float[4,3,1,1] {1,2,3,4,5,6,7,8,9,10,11,12}>()
+        c = Conv(x, K)
+        y = BatchNormalization<epsilon: float = @e>(c, o, o, o, o)
+    }
+    """
+    text = "g (float[N,3,6,6] x) => (float[N,4,6,6] y) { y = f.Block<e = 0.1>(x) }"
+    return model(text, functions=functions, domains=', "f": 1')
+
+
+def operator_that_is_a_function() -> onnx.ModelProto:
+    """A local function takes the name of an ONNX operator, so Conv means what its body says."""
+    functions = """
+    <domain: "", opset_import: ["": 17]>
+    Conv (x, W) => (y) { y = Neg(x) }
+    """
+    text = "g (float[N,4,6,6] x) => (float[N,4,6,6] y) { c = Conv(x, W) "
+    text += "y = BatchNormalization(c, g, b, m, v) }"
+    return model(text, functions=functions, W=normal(4, 4, 1, 1), **statistics(4))
+
+
 def newer_opset() -> onnx.ModelProto:
     proto = conv_bn()
     proto.opset_import[0].version = onnx.defs.onnx_opset_version() + 1
@@ -140,6 +172,7 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         ),
     ],
     "overflow": [
+        conv_bn("double", np.float64, g=np.full(4, 1e300), v=np.full(4, 1e-300), epsilon=0.0),
         conv_bn(
             "float16",
             np.float16,
@@ -161,6 +194,7 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         ),
     ],
     "shape-mismatch": [
+        image(f"c = Conv(x, W) {BN}", **{k: a.reshape(4, 1) for k, a in statistics(4).items()}),
         image(f"c = Conv(x, W) {BN}", m=normal(3)),
         image(f"c = Conv(x, W) {BN}", W=normal(1, 3, 1, 1)),
         image(f"c = Conv(x, W, B) {BN}", B=normal(1)),
@@ -189,7 +223,7 @@ CASES: dict[str, list[onnx.ModelProto]] = {
     "extra-outputs": [
         image(f"c = Conv(x, W) y, rm, rv = BatchNormalization(c, g, {STATS})", 14),
     ],
-    "unknown-attribute": [unknown_attribute()],
+    "unknown-attribute": [unknown_attribute(), attribute_of_a_function()],
     "unknown-opset": [newer_opset()],
     "data-type": [
         mixed_types(f"c = Conv(x, W, B) {BN}", W=normal(4, 3, 1, 1), B=normal(4, dtype=np.float16)),
@@ -266,6 +300,18 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         ),
     ],
     "unknown-rank": [
+        annotated(
+            model(
+                f"""g (float[N,3] x) => (float[N,4] y) {{
+                    r = u.Strange(x)
+                    c = MatMul(r, W) {BN} }}""",
+                domains=', "u": 1',
+                W=normal(3, 4),
+                **statistics(4),
+            ),
+            "r",
+            [None, 3],
+        ),
         model(
             f"""g (float[N,3] x) => (float[N,4] y) {{
                 r = u.Strange(x)
@@ -316,11 +362,18 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         image(f"a = Conv(x, W) c = Mul(a, A) {BN}", A=normal(1, 4, 1, 1)),
     ],
     "unknown-operator": [
+        operator_that_is_a_function(),
+        image(f"c = u.Conv(x, W) {BN}", domains=', "u": 1'),
+        image(
+            f"c = Conv(x, W) d = u.Add(c, A) y = BatchNormalization(d, g, {STATS})",
+            A=normal(1, 4, 1, 1),
+            domains=', "u": 1',
+        ),
         model(
             f"g (float[N,4] x) => (float[N,4] y) {{ c = u.Strange(x) {BN} }}",
             domains=', "u": 1',
             **statistics(4),
-        )
+        ),
     ],
     "overridable": [],  # below: it needs an option
 }

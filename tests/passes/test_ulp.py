@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 import ml_dtypes
 import numpy as np
 import pytest
-from graphs import folded, model, normal, operators, weight
+from graphs import conv_bn, decisions, folded, model, normal, operators, weight
 from onnx import numpy_helper
 
 DTYPES = {
@@ -103,3 +103,26 @@ def test_lazy_weights_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_array_equal(lazy.numpy(), at_once)
     written = numpy_helper.to_array(ir.to_proto(graph).graph.initializer[0])
     assert written.tobytes() == at_once.tobytes() == lazy.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "gamma", "beta"),
+    [
+        ("float", 1e-40, 0.0),  # pruned channels of released models: the error is below 2**-100
+        ("float16", 1e-6, 2.0),  # the shift's own rounding is larger than what is lost
+    ],
+)
+def test_an_underflow_that_nobody_can_see_does_not_hold_a_fold_back(
+    name: str, gamma: float, beta: float
+) -> None:
+    kind = DTYPES[name]
+    zeros = np.zeros(4, kind)
+    proto = conv_bn(
+        name,
+        kind,
+        g=np.full(4, gamma, kind),
+        b=np.full(4, beta, kind),
+        m=zeros,
+        v=zeros + kind.type(1),
+    )
+    assert decisions(proto) == ["folded"]
