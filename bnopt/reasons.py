@@ -56,9 +56,9 @@ REASONS: dict[str, Reason] = _table(
     (
         "overridable",
         "a parameter or weight may be overridden by the caller",
-        """An initializer that is also a graph input can be replaced at run time. With --keep-
-        overridable bnopt must assume that it will be. Without the option such a value is folded
-        and its input removed, and the report says so.""",
+        """An initializer that is also a graph input can be replaced at run time. With
+        --keep-overridable bnopt must assume that it will be. Without the option such a value is
+        folded and its input removed, and the report says so.""",
     ),
     (
         "non-finite",
@@ -209,8 +209,8 @@ REASONS: dict[str, Reason] = _table(
     (
         "not-carried",
         "an operator stands between host and batch norm that bnopt does not carry affines through",
-        """The operator (Transpose, Reshape, pooling, Concat, Pad, ...) may commute with a per-
-        channel affine, but this version folds only into the operator directly in front, or
+        """The operator (Transpose, Reshape, pooling, Concat, Pad, ...) may commute with a
+        per-channel affine, but this version folds only into the operator directly in front, or
         through a constant bias.""",
     ),
     (
