@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Outputs = dict[str, NDArray[Any]]
 
+ONNXRUNTIME = "onnxruntime"
+
 REFERENCE_OPERATIONS = 3e10
 """Operations that all reference runs of one comparison may take (about 5 s on two cores).
 
@@ -74,7 +76,7 @@ class Bench:
             feeds,
             provider=provider,
             optimizations=optimizations,
-            task=f"onnxruntime on {path.name}",
+            task=ONNXRUNTIME,
         )
         return cast("SessionRun", result)
 
@@ -86,7 +88,7 @@ class Bench:
             str(path),
             feeds,
             provider=provider,
-            task=f"onnxruntime on {path.name}",
+            task=ONNXRUNTIME,
         )
         return cast("int", result)
 

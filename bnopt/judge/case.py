@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnopt.judge.compare import is_float
+from bnopt.judge.compare import is_float, magnitude
 from bnopt.judge.tolerance import Yardstick, rounding_floor, shares
 from bnopt.judge.verdict import Judged, judge
 
@@ -46,6 +46,11 @@ class Case:
     def yardsticks(self, name: str) -> list[Yardstick]:
         """One per run, for one output."""
         rounding = self._rounding(name)
+        largest = max(
+            (float(magnitude(outputs[name]).max(initial=0.0)) for outputs in self.original)
+            if is_float(self.original[0][name])
+            else [0.0]
+        )
         found: list[Yardstick] = []
         for number, outputs in enumerate(self.original):
             found.append(
@@ -56,6 +61,7 @@ class Case:
                     dtype=self.dtypes.get(name, str(outputs[name].dtype)),
                     rounding=rounding,
                     steps=self.steps,
+                    largest=largest,
                 )
             )
         return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bnopt.errors import DataError, ExecutionError
+from bnopt.judge.bench import ONNXRUNTIME
 from bnopt.judge.compare import is_float
 from bnopt.judge.plan import data_runs, generated_runs
 from bnopt.runtime.data import load_data
@@ -113,7 +114,7 @@ def _try_runs(
 
 def cannot_run(reason: str) -> str:
     """The note for an original that onnxruntime refuses."""
-    return f"onnxruntime cannot run this model ({reason})"
+    return f"onnxruntime cannot run this model ({reason.removeprefix(f'{ONNXRUNTIME}: ')})"
 
 
 def _reference_plan(

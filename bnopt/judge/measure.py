@@ -209,6 +209,9 @@ def measure_reference(bench: Bench, what: Comparison, runs: list[Run], tally: Ta
         bad = frozenset(number for number, found in enumerate(original) if has_nan(found))
         for number in sorted(bad):
             tally.note(f"discarded: the original yields NaN on {chosen[number].label}")
+        if len(bad) == len(chosen):
+            tally.miss("the original yields NaN on every input; give others with --data")
+            return
         noise = [
             bench.reference(what.original, [noisy(feed, seed) for feed in feeds], jitter=seed)
             for seed in range(2)
@@ -218,8 +221,9 @@ def measure_reference(bench: Bench, what: Comparison, runs: list[Run], tally: Ta
         return
     tally.note("checked against the float64 reference only")
     tally.oracle = "float64" if what.fixed is None else "tolerance"
-    tally.labels += [run.label for run in chosen]
-    tally.batches += [run.batch for run in chosen]
+    counted = [run for number, run in enumerate(chosen) if number not in bad]
+    tally.labels += [run.label for run in counted]
+    tally.batches += [run.batch for run in counted]
     try:
         results = bench.reference(what.candidate, feeds, limit=None).outputs
     except ExecutionError as error:

@@ -10,18 +10,18 @@ of one run, and one channel c of it, with T the float64 truth, O the original an
 
 the candidate may be off by
 
-    A[c] = max(K * max(E[c], N[c], m * S[c], u * S[c]), 2 v * max |O|),
+    A[c] = max(K * max(E[c], N[c], m * S[c], u * S[c]), 2 v * P).
 
-where v is u or float32's unit roundoff, whichever is smaller: functions such as Sigmoid are
-computed to an absolute accuracy, so where they saturate the relative error has no meaning. u is
-the unit roundoff of the output's dtype and m the median over channels of
-`max(E, N) / S`: E[c] may be small by luck. The median is taken relative to S so that a channel a
+Here u is the unit roundoff of the output's dtype and m the median over channels of `max(E, N) / S`:
+E[c] may be small by luck. P is the largest |O| of any run and v is u or float32's unit roundoff,
+whichever is smaller: functions such as Sigmoid are computed to an absolute accuracy, so where they
+saturate the relative error has no meaning. The median is taken relative to S so that a channel a
 thousand times larger does not lend its error to a small one. Two cases make errors spiky: channels
 of few elements, whose own error says little, and models that round to integers on the way
 (quantization, ArgMax, TopK, ...), where one flipped step outweighs all rounding errors and any
-channel may be the next to flip. There the largest relative error takes
-the place of m and `max(S[c], median of S)` that of S[c], but their product is never more than the
-largest error of the whole output.
+channel may be the next to flip. There the largest relative error takes the place of m and
+`max(S[c], median of S)` that of S[c], but their product is never more than the largest error of the
+whole output.
 
 Without a truth the oracle is O itself, E is left out, and the candidate's distance to O holds the
 errors of both.
@@ -90,6 +90,7 @@ class Yardstick:
         rounding: From `rounding_floor`, or None.
         dtype: The output's dtype.
         steps: Whether the model has step operators.
+        largest: Largest finite `|O|` over all runs.
     """
 
     original: NDArray[Any]
@@ -98,6 +99,7 @@ class Yardstick:
     dtype: str
     rounding: tuple[Doubles, ...] | None = None
     steps: bool = False
+    largest: float = 0.0
 
 
 def shares(outputs: Sequence[NDArray[Any]]) -> tuple[Doubles, ...]:
@@ -135,6 +137,7 @@ def allowed(
     size = magnitude(yardstick.original)
     peak = float(size.max(initial=0.0))
     factor = K if yardstick.truth is not None and trust else K_WITHOUT_TRUTH
+    absolute = _absolute_floor(yardstick.dtype) * max(peak, yardstick.largest)
     own = own_error(yardstick, trust=trust)
     result: list[tuple[int | None, Doubles]] = []
     for number, axis in enumerate(views(size.ndim)):
@@ -147,7 +150,7 @@ def allowed(
         common = _pooled(error, scale, spiky=few or yardstick.steps)
         floor = unit(yardstick.dtype) * scale
         limit = factor * np.maximum.reduce([error, common, floor])
-        result.append((axis, np.maximum(limit, _absolute_floor(yardstick.dtype) * peak)))
+        result.append((axis, np.maximum(limit, absolute)))
     return result
 
 
