@@ -9,8 +9,8 @@ pytest's command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from bnopt.findings import OutputComparison, Validation
+    from bnopt.runtime.data import DataSource
 
 __all__ = ["assert_equivalent"]
 
@@ -30,7 +31,7 @@ def assert_equivalent(
     candidate: str | os.PathLike[str] | onnx.ModelProto | ir.Model,
     *,
     providers: Sequence[str] = ("cpu",),
-    data: str | os.PathLike[str] | Iterable[dict[str, Any]] | None = None,
+    data: DataSource | None = None,
     rtol: float | None = None,
     atol: float | None = None,
 ) -> None:

@@ -69,10 +69,11 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"{datetime.date.today()}; {device()}; {runtime()}")
     try:
-        return int(not all([report(path) for path in arguments.models]))
+        passed = [report(path) for path in arguments.models]
     except ProviderError as error:
         print(error.message)
         return 2
+    return int(not all(passed))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,11 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def limits() -> str:
-    lines = [
-        "# When a batch norm is kept",
-        "",
+    intro = (
         "Each batch norm that `bnopt fold` leaves has one of these reasons. `bnopt explain CODE` "
-        "prints the same text. This page is written by `python tools/make_docs.py`.",
-    ]
+        "prints the same text. This page is written by `python tools/make_docs.py`."
+    )
+    lines = ["# When a batch norm is kept", "", intro]
     for reason in REASONS.values():
         lines += ["", f"## {reason.code}", "", f"*{reason.title[0].upper()}{reason.title[1:]}.*"]
         lines += ["", reason.doc]
@@ -31,12 +30,12 @@ def limits() -> str:
 
 
 def rules() -> str:
-    lines = [
-        "# Rules",
-        "",
-        "What `bnopt fold` looks for before it folds. A finding of severity *error* stops it unless "
-        "its code is given to `--allow`. This page is written by `python tools/make_docs.py`.",
-    ]
+    intro = (
+        "What `bnopt fold` looks for before it folds. A finding of severity *error* stops it "
+        "unless its code is given to `--allow`. This page is written by "
+        "`python tools/make_docs.py`."
+    )
+    lines = ["# Rules", "", intro]
     for rule in RULES:
         lines += ["", f"## {rule.code} ({rule.severity})", "", f"*{rule.title}.*", "", rule.doc]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -112,4 +112,4 @@ class BlockwiseTensor(ir.TensorProtocol):
 
 
 def _little_endian(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array if sys.byteorder == "little" else cast("npt.NDArray[Any]", array.byteswap())
+    return array if sys.byteorder == "little" else array.byteswap()

@@ -12,6 +12,8 @@ _ORT_SOURCE = re.compile(
     r"(?:/[^\s:]*/)?[^\s:/]+\.(?:cc|h|hpp|cu|cuh):\d+\s+"
     r"(?:[\w<>~&*, :]*::[\w~<>]+\((?:[^()]|\([^()]*\))*\)(?:\s*const)?(?:::<lambda[^>]*>)?\s*)?"
 )
+# The path is the caller's to name, and is often that of a temporary copy.
+_ORT_LOAD = re.compile(r"^Load model from .+? failed:\s*")
 _OUT_OF_MEMORY = re.compile(
     r"bad_alloc|out of memory|cannot allocate memory|failed to allocate memory"
     r"|available memory of \d+ is smaller",
@@ -23,7 +25,7 @@ def one_line(error: BaseException) -> str:
     """The message of `error` on one line, without onnxruntime's status codes and C++ signatures."""
     text = _ORT_PREFIX.sub("", str(error))
     text = _ORT_SOURCE.sub("", text)
-    text = " ".join(text.split()) or type(error).__name__
+    text = _ORT_LOAD.sub("", " ".join(text.split())) or type(error).__name__
     if isinstance(error, KeyError | AttributeError | TypeError | IndexError | AssertionError):
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"

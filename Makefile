@@ -1,0 +1,86 @@
+# Set-up, checks and tools of the checkout; `make help` lists the targets.
+#
+# Every path is relative, so a checkout whose own path holds spaces works too. Console scripts are
+# called as `python -m ...` for the same reason: their first line cannot hold such a path.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+PYTEST_ARGS ?=
+CORPUS ?= ../shared/corpus/models
+
+# `onnxruntime` and `onnxruntime-gpu` overwrite each other: exactly one of them is ever installed.
+ifndef EXTRAS
+EXTRAS := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+endif
+
+READY := $(VENV)/.ready-$(EXTRAS)
+RUN := $(VENV)/bin/python
+
+.PHONY: help setup demo test lint format types contract corpus peers scale models clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: PYTHON=$(PYTHON) EXTRAS=$(EXTRAS) JOBS=$(JOBS) CORPUS=$(CORPUS) PYTEST_ARGS="
+
+setup: $(READY) ## make .venv with bnopt, onnxruntime (CPU or GPU) and the development tools
+
+$(READY): pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "error: no '$(PYTHON)' found; install Python 3.11 or newer, or say: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $$("$(PYTHON)" -V 2>&1) is too old, bnopt needs 3.11 or newer: make PYTHON=python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: '$(PYTHON)' lacks the venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@for other in "$(VENV)"/.ready-*; do \
+	  if [ -e "$$other" ] && [ "$$other" != "$@" ]; then rm -rf "$(VENV)"; fi; done
+	@echo "Setting up $(VENV) with the extras dev,$(EXTRAS) (a minute or two) ..." >&2
+	@[ -x "$(RUN)" ] || "$(PYTHON)" -m venv "$(VENV)"
+	@"$(RUN)" -m pip install -qq --disable-pip-version-check -e ".[dev,$(EXTRAS)]" || { \
+	  echo "error: pip could not install bnopt; its message is above" >&2; exit 2; }
+	@touch "$@"
+
+demo: $(READY) ## fold two real models and show that nothing changed but the node count
+	@"$(RUN)" tools/demo.py
+
+test: $(READY) ## the whole test suite
+	@"$(RUN)" -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+lint: $(READY) ## ruff: rules and format
+	@"$(RUN)" -m ruff check .
+	@"$(RUN)" -m ruff format --check .
+
+format: $(READY) ## let ruff fix and format the sources
+	@"$(RUN)" -m ruff check --fix .
+	@"$(RUN)" -m ruff format .
+
+types: $(READY) ## pyright, strict
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" "$(RUN)" -m pyright --pythonpath "$(RUN)"
+
+contract: $(READY) ## import-linter: imports only go down
+	@"$(RUN)" -c 'from importlinter.cli import lint_imports_command as run; run()'
+
+corpus: $(READY) ## fold and validate every model of CORPUS=folder
+	@"$(RUN)" tools/corpus.py "$(CORPUS)"
+
+peers: $(READY) ## the same folder through five other optimizers (installs them into .peers-venv)
+	@"$(RUN)" tools/peers.py "$(CORPUS)"
+
+scale: $(READY) ## a 4 GB model, and chains of up to 20 000 batch norms
+	@"$(RUN)" tools/scale.py
+
+models: .out/train-venv/.ready ## train models/digits_cnn.onnx again (installs PyTorch into .out)
+	@.out/train-venv/bin/python tools/train_digits.py
+
+.out/train-venv/.ready: tools/train_requirements.txt
+	@"$(PYTHON)" -m venv .out/train-venv
+	@.out/train-venv/bin/python -m pip install -qq --disable-pip-version-check -r tools/train_requirements.txt
+	@touch "$@"
+
+clean: ## remove everything that make has made
+	@rm -rf "$(VENV)" .peers-venv .out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis \
+	  .import_linter_cache .grimp_cache
+	@find bnopt tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
