@@ -15,7 +15,7 @@ class Scope:
     Attributes:
         path: `main`, `main/NODE.ATTRIBUTE` for a subgraph, `function DOMAIN::NAME`.
         graph: The body. For a function, its graph: it has no initializers.
-        opset: The operator-set version of the default domain that holds here.
+        opset: The operator-set version of the default domain that holds here; 0 if there is none.
         in_function: Whether the body is a function's, or inside one.
     """
 
@@ -31,10 +31,14 @@ class Scope:
 
 def scopes(model: ir.Model) -> Iterator[Scope]:
     """Every scope: the main graph, its subgraphs depth first, then each function likewise."""
-    yield from _descend(Scope("main", model.graph, model.graph.opset_imports.get("", 1), False))
+    # Before IR version 3 there were no imports, and operator set 1 was meant. Later a model without
+    # an import for a domain may not use it; 0 is an operator set that nobody knows.
+    implied = 1 if model.ir_version < 3 else 0
+    opset = model.graph.opset_imports.get("", implied)
+    yield from _descend(Scope("main", model.graph, opset, False))
     for function in model.functions.values():
         name = f"function {function.domain}::{function.name}"
-        opset = function.opset_imports.get("", 1)
+        opset = function.opset_imports.get("", 0)
         yield from _descend(Scope(name, function.graph, opset, True))
 
 

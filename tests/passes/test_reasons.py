@@ -126,6 +126,13 @@ def newer_opset() -> onnx.ModelProto:
     return proto
 
 
+def no_opset() -> onnx.ModelProto:
+    """Without an import of the default domain its operators mean nothing."""
+    proto = conv_bn()
+    proto.opset_import[0].domain = "elsewhere"
+    return proto
+
+
 STATS = "b, m, v"
 nan = float("nan")
 CASES: dict[str, list[onnx.ModelProto]] = {
@@ -224,7 +231,7 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         image(f"c = Conv(x, W) y, rm, rv = BatchNormalization(c, g, {STATS})", 14),
     ],
     "unknown-attribute": [unknown_attribute(), attribute_of_a_function()],
-    "unknown-opset": [newer_opset()],
+    "unknown-opset": [newer_opset(), no_opset()],
     "data-type": [
         mixed_types(f"c = Conv(x, W, B) {BN}", W=normal(4, 3, 1, 1), B=normal(4, dtype=np.float16)),
         mixed_types(f"c = Gemm(x, W, B) {BN}", W=normal(3, 4), B=normal(4, dtype=np.float16)),
