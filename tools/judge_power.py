@@ -27,11 +27,11 @@ import onnx
 from onnx import numpy_helper
 
 from bnopt.errors import BnoptError
+from bnopt.judge import bench, compare_models
+from bnopt.judge.compare import difference, is_float, magnitude, per_channel, views
 from bnopt.runtime.feeds import Sizes, generate, ladder
 from bnopt.runtime.interface import read_interface
 from bnopt.runtime.process import Worker
-from bnopt.validate import bench, compare_models
-from bnopt.validate.compare import difference, is_float, magnitude, per_channel, views
 
 OBSERVABLE = 1e-5
 HOSTS = ("Conv", "ConvTranspose", "Gemm")
@@ -204,7 +204,7 @@ def observable(worker: Worker, original: Path, mutant: Path) -> bool:
     feed = generate(inputs, sizes=next(iter(ladder(inputs)), Sizes()))
     try:
         a, b = (
-            worker.call("bnopt.validate.reference:evaluate", str(path), [feed]).outputs[0]
+            worker.call("bnopt.judge.reference:evaluate", str(path), [feed]).outputs[0]
             for path in (original, mutant)
         )
     except BnoptError:

@@ -100,7 +100,7 @@ def test_the_lead_process_stays_free_of_onnxruntime():
     code = (
         "import sys; from bnopt.runtime.process import Worker\n"
         "with Worker() as w: w.call('bnopt.runtime.dependencies:require_onnxruntime')\n"
-        "import bnopt.validate, bnopt.runtime.session, bnopt.runtime.providers\n"
+        "import bnopt.judge, bnopt.runtime.session, bnopt.runtime.providers\n"
         "sys.exit('onnxruntime' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -110,8 +110,6 @@ def test_a_module_in_the_current_folder_does_not_shadow(tmp_path, monkeypatch, w
     (tmp_path / "onnxruntime.py").write_text("raise RuntimeError('wrong module')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    if sys.version_info < (3, 11):
-        pytest.skip("PYTHONSAFEPATH came with Python 3.11")
     assert worker.call("importlib.util:find_spec", "onnxruntime").origin != str(
         tmp_path / "onnxruntime.py"
     )
