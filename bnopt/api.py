@@ -97,7 +97,7 @@ def fold(
         in_place: Replace the file `model` instead, which must be a path.
         dry_run: Plan only: nothing is validated or written.
         allow: Codes of error findings that do not stop the fold; `all` for every one.
-        data: Inputs to validate with besides generated ones: a path or an iterable of dicts from
+        data: Inputs to validate with instead of generated ones: a path or an iterable of dicts from
             input name to array.
         keep_overridable: Refuse to fold what depends on initializers that are graph inputs. By
             default they are folded and those inputs removed.
@@ -187,7 +187,7 @@ def validate(
         original: A path, `onnx.ModelProto` or `onnx_ir.Model`.
         candidate: Likewise.
         providers: Execution providers to run on, of `cpu` and `cuda`.
-        data: Inputs to compare on besides generated ones.
+        data: Inputs to compare on instead of generated ones.
         rtol: Relative tolerance; given, it replaces the measured one.
         atol: Absolute tolerance, in units of the outputs; likewise.
         progress: Called with (stage, done, total).
