@@ -41,7 +41,7 @@ def assert_equivalent(
         original: A path, `onnx.ModelProto` or `onnx_ir.Model`.
         candidate: Likewise; the kinds may differ.
         providers: Execution providers to compare on, of `cpu` and `cuda`.
-        data: Inputs to compare on instead of generated ones: a path as for `bnopt validate --data`, or
+        data: Inputs to compare on, not generated ones: a path as for `bnopt validate --data`, or
             an iterable of dicts from input name to array.
         rtol: Relative tolerance; given, it replaces the measured one.
         atol: Absolute tolerance, in units of the outputs; likewise.

@@ -37,7 +37,7 @@ def data_option(command: Command) -> Command:
         "data",
         "--data",
         metavar="D",
-        help="Inputs to compare on instead of generated ones: an .npz file, a folder of .npz, .npy or "
+        help="Inputs to compare on, not generated ones: an .npz file, a folder of .npz, .npy or "
         ".pb test data, or package.module:function that yields dicts.",
     )(command)
 
