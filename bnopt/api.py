@@ -6,16 +6,15 @@ Each takes a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and never changes
 from __future__ import annotations
 
 import os
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from bnopt.errors import RefusalError, UsageError, ValidationError
+from bnopt.delivery import Clock, Progress, prove_and_write
+from bnopt.errors import RefusalError, UsageError
 from bnopt.findings import (
     Finding,
     Folded,
@@ -32,7 +31,6 @@ from bnopt.source import Model, Source, count_nodes
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from bnopt.io import StagedModel
     from bnopt.runtime.data import DataSource
 
 __all__ = [
@@ -48,9 +46,6 @@ __all__ = [
 ]
 
 
-Progress: TypeAlias = Callable[[str, int, int], None]
-
-
 def inspect(model: Model, *, keep_overridable: bool = False) -> InspectResult:
     """Find every batch norm in a model and say what `fold` would do with it.
 
@@ -61,17 +56,19 @@ def inspect(model: Model, *, keep_overridable: bool = False) -> InspectResult:
     Raises:
         LoadError: The model cannot be read.
     """
+    from bnopt.algebra.base import Context
     from bnopt.passes import plan
     from bnopt.rules import audit
 
     source = Source(model)
-    found = plan(source.model, keep_overridable=keep_overridable)
+    context = Context.of(source.model, keep_overridable=keep_overridable)
+    found = plan(source.model, context=context)
     counts = count_nodes(source.model)
     return InspectResult(
         info=source.info(),
         sites=found.sites,
         summary=_summarise(found.sites),
-        findings=audit(source.model),
+        findings=audit(source.model, context=context),
         node_counts=NodeCounts(counts, counts),
     )
 
@@ -120,7 +117,7 @@ def fold(
 
     tell = progress or _silent
     tell("load", 0, 1)
-    clock = _Clock()
+    clock = Clock()
     source = Source(model)
     target = _target(source, output, in_place)
     load_seconds = clock.lap()
@@ -165,9 +162,7 @@ def fold(
     if not dry_run:
         # Nothing folded is equal by construction, but a provider asked for must still be there.
         needed = bool(found.moves) or set(providers) != {"cpu"}
-        result = _prove_and_write(
-            source, result, target, data, providers, validate and needed, tell
-        )
+        result = prove_and_write(source, result, target, data, providers, validate and needed, tell)
     return replace(result, model=source.same_kind(work))
 
 
@@ -233,84 +228,6 @@ def compare(
             progress=progress,
         )
     return ValidateResult(first.info(), second.info(), verdict)
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        return seconds
-
-
-def _prove_and_write(
-    source: Source,
-    result: FoldResult,
-    target: Path | None,
-    data: DataSource | None,
-    providers: Sequence[str],
-    prove: bool,
-    tell: Progress,
-) -> FoldResult:
-    """Write beside the target, compare, and only then put it in its place."""
-    if target is None and not prove:
-        return result
-    clock = _Clock()
-    with ExitStack() as stack:
-        tell("save", 0, 1)
-        staged = _stage(source, result, target, stack)
-        save_seconds = clock.lap()
-        verdict: Validation | None = None
-        if prove:
-            verdict = _prove(source, staged, result, data, providers, tell, stack)
-        validate_seconds = clock.lap()
-        written = None if target is None else staged.commit()
-        timings = replace(
-            result.timings, validate=validate_seconds, save=save_seconds + clock.lap()
-        )
-        return replace(result, validation=verdict, output=written, timings=timings)
-
-
-def _stage(
-    source: Source, result: FoldResult, target: Path | None, stack: ExitStack
-) -> StagedModel:
-    from bnopt import io
-
-    if target is None:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bnopt-"))
-        target = Path(folder) / "folded.onnx"
-    accepted = source.path is not None and io.checker_complaint(source.path) is None
-    return stack.enter_context(io.stage(result.model, target, must_check=accepted))
-
-
-def _prove(
-    source: Source,
-    staged: StagedModel,
-    result: FoldResult,
-    data: DataSource | None,
-    providers: Sequence[str],
-    tell: Progress,
-    stack: ExitStack,
-) -> Validation:
-    from bnopt.judge import compare_models
-
-    verdict = compare_models(
-        source.on_disk(stack), staged.path, providers=providers, data=data, progress=tell
-    )
-    if verdict.equivalent is False:
-        raise ValidationError(
-            f"the folded model is not equivalent, so it was not written: {_complaint(verdict)}",
-            validation=verdict,
-            result=replace(result, validation=verdict),
-        )
-    return verdict
-
-
-def _complaint(verdict: Validation) -> str:
-    messages = [output.message for output in verdict.outputs if not output.equivalent]
-    return next(iter([*messages, *verdict.notes]), "the outputs differ")
 
 
 def _stop_on(findings: tuple[Finding, ...], allow: Sequence[str], result: FoldResult) -> None:
