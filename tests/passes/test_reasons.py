@@ -179,6 +179,7 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         ),
     ],
     "overflow": [
+        conv_bn("double", np.float64, m=np.full(4, 1e300), v=np.full(4, 1e-300), epsilon=0.0),
         conv_bn("double", np.float64, g=np.full(4, 1e300), v=np.full(4, 1e-300), epsilon=0.0),
         conv_bn(
             "float16",
