@@ -259,3 +259,13 @@ def test_symbolic_sizes_are_found(compare):
     verdict = compare(original, hand_folded(original))
     assert verdict.equivalent is True
     assert verdict.batch_sizes == (1, 3)
+
+
+def test_a_wrong_declared_output_shape_may_be_corrected(tmp_path):
+    """A released residual block declares its output a scalar; other tools write what it is."""
+    original, candidate = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    proto = conv_bn()
+    onnx.save(proto, candidate)
+    del proto.graph.output[0].type.tensor_type.shape.dim[:]
+    onnx.save(proto, original)
+    assert compare_models(original, candidate).equivalent is True
