@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 def mismatches(original: Interface, candidate: Interface) -> dict[str, str]:
     """What differs in the interface: output or input name -> one line; empty if nothing.
 
-    Names and element types must agree, and the ranks and fixed sizes of inputs. The declared shape
-    of an output is an annotation, and some models in use have it wrong: what is computed is compared
-    instead, run by run. An overridable initializer of the original may be gone, or fixed, in the
-    candidate; a symbol may be renamed.
+    Names and element types must agree, and the ranks and fixed sizes of inputs. The declared
+    shape of an output is an annotation, and some models in use have it wrong: what is computed is
+    compared instead, run by run. An overridable initializer of the original may be gone, or fixed,
+    in the candidate; a symbol may be renamed.
     """
     found: dict[str, str] = {}
     _compare("output", original.outputs, candidate.outputs, found)

@@ -31,6 +31,13 @@ def apply(model: ir.Model, plan: Plan) -> tuple[str, ...]:
     if editor.removed_inputs:
         names = ", ".join(f"'{name}'" for name in editor.removed_inputs)
         notes.append(f"inputs with default values that were folded in and removed: {names}")
+    remaining = {value.name for value in model.graph.inputs}
+    frozen = [f"'{name}'" for name in plan.overridable if name in remaining]
+    if frozen:
+        notes.append(
+            "inputs that other nodes still read, but whose default values are folded in where a "
+            f"batch norm read them: {', '.join(frozen)}"
+        )
     return tuple(notes)
 
 

@@ -97,6 +97,7 @@ class _ScopePlanner:
         self._context = context
         # The chain that ends in a value, by the identity of the value.
         self._ending: dict[int, _Chain] = {}
+        self._decided: set[int] = set()
         self.chains: list[_Chain] = []
 
     def run(self) -> list[Site]:
@@ -113,6 +114,7 @@ class _ScopePlanner:
             decision = Kept(found.reason, found.message)
         else:
             decision = self._decide(found, site_id)
+        self._decided.add(id(node))
         return Site(site_id, label(node), form, self._scope.path, self._channels(node), decision)
 
     def _channels(self, node: ir.Node) -> int | None:
@@ -147,9 +149,13 @@ class _ScopePlanner:
                 return Refusal(*taken)
             chain = self._ending.get(id(value))
             if chain is not None:
-                return self._extend(chain, current, site)
+                return self._extend(chain, current)
+            if batch_normalization.matches(producer) and id(producer) not in self._decided:
+                # It may yet go into a host itself, and would take nothing along.
+                place = f"{describe(producer)} stands behind its reader in the list of nodes"
+                return Refusal("not-carried", place)
             if hosts.is_host(producer.op_type):
-                return self._start(producer, current, site)
+                return self._start(producer, current)
             if producer.op_type not in ("Add", "Sub"):
                 return name_obstacle(value, reader, self._context)
             offset = constant_offset.recognize(
@@ -160,22 +166,22 @@ class _ScopePlanner:
             current = _compose(current, offset)
             reader = producer
 
-    def _start(self, host: ir.Node, current: Recognized, site: Recognized) -> _Chain | Refusal:
+    def _start(self, host: ir.Node, current: Recognized) -> _Chain | Refusal:
         absorption = self._ask(host, current)
         if isinstance(absorption, Refusal):
             return absorption
-        chain = _Chain(host, absorption, Recognized(site.node, *_rest(current)))
+        chain = _Chain(host, absorption, current)
         chain.overridable.update(dict.fromkeys((*current.overridable, *absorption.overridable)))
         self.chains.append(chain)
         return chain
 
-    def _extend(self, chain: _Chain, current: Recognized, site: Recognized) -> _Chain | Refusal:
+    def _extend(self, chain: _Chain, current: Recognized) -> _Chain | Refusal:
         whole = _compose(current, chain.affine)
         absorption = self._ask(chain.host, whole)
         if isinstance(absorption, Refusal):
             return absorption
         chain.absorption = absorption
-        chain.affine = Recognized(site.node, *_rest(whole))
+        chain.affine = whole
         chain.overridable.update(dict.fromkeys(whole.overridable))
         return chain
 
@@ -189,10 +195,6 @@ def _compose(outer: Recognized, inner: Recognized) -> Recognized:
     """First `inner`, then `outer`, as one affine that ends where `outer` ends."""
     names = tuple(dict.fromkeys((*outer.overridable, *inner.overridable)))
     return Recognized(outer.node, inner.input, inner.axis, outer.affine.after(inner.affine), names)
-
-
-def _rest(site: Recognized):
-    return site.input, site.axis, site.affine, site.overridable
 
 
 def _move(chain: _Chain) -> Move:

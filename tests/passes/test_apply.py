@@ -151,6 +151,10 @@ def test_an_input_with_another_reader_stays() -> None:
     proto = as_inputs(model(text, W=normal(4, 3, 1, 1), **statistics(4)), 8)
     result, _ = folded(proto)
     assert [i.name for i in result.graph.input] == ["x", "g"]
+    graph = ir.from_proto(proto)
+    notes = passes.apply(graph, passes.plan(graph))
+    assert "still read" in notes[-1]
+    assert "'g'" in notes[-1]
     np.testing.assert_allclose(run(result, x=normal(1, 3, 6, 6), g=np.ones(4, np.float32))[1], -1)
 
 
@@ -345,3 +349,23 @@ def test_bytes_do_not_depend_on_the_hash_seed(tmp_path) -> None:
         )
         digests.add(hashlib.sha256(done.stdout).hexdigest())
     assert len(digests) == 1
+
+
+def test_batch_norms_that_stand_in_the_wrong_order_lose_nothing() -> None:
+    """onnx_ir does not sort; a batch norm must not go into one that is on its way elsewhere."""
+    text = """g (float[N,3,6,6] x) => (float[N,4,6,6] z) {
+        c = Conv(x, W)
+        y = BatchNormalization(c, g, b, m, v)
+        z = BatchNormalization(y, hg, hb, hm, hv)
+    }"""
+    weights = {**statistics(4), **statistics(4, seed=9, prefix="h")}
+    proto = model(text, W=normal(4, 3, 1, 1), **weights)
+    graph = ir.from_proto(proto)
+    nodes = list(graph.graph)
+    graph.graph.remove(nodes[2])
+    graph.graph.insert_before(nodes[1], nodes[2])
+    passes.FoldBatchNorm()(graph)
+    graph.graph.sort()
+    feeds = {"x": normal(2, 3, 6, 6)}
+    expected, actual = run(proto, **feeds), run(ir.to_proto(graph), **feeds)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-4, atol=1e-5)
