@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
@@ -41,16 +41,26 @@ class Editor:
         value = self._new_constant(node, tensor, self._names.fresh(fallback))
         node.replace_input_with(index, value)
 
-    def bypass(self, node: ir.Node, last: ir.Node) -> None:
-        """Let `node`'s output stand for the output of `last`, and remove `last` and what fed it.
+    def bypass(self, node: ir.Node, path: Sequence[ir.Node]) -> None:
+        """Let `node`'s output stand for that of the chain `path` behind it, and remove the chain.
 
-        The value keeps the name, type and metadata of the output of `last`, so that no name comes
-        to mean another tensor.
+        The value keeps the name, type and metadata of the chain's output, so that no name comes to
+        mean another tensor. Whoever reads a value inside the chain, which may only be for its shape
+        or type, reads this value from now on.
+
+        Args:
+            node: What the chain reads.
+            path: The nodes of the chain, the last one first.
         """
+        last, *inner = path
         kept, gone = node.outputs[0], last.outputs[0]
         name = gone.name
         gone.replace_all_uses_with(kept, replace_graph_outputs=True)
+        for link in inner:
+            link.outputs[0].replace_all_uses_with(kept)
         self._remove(last)
+        for link in inner:
+            self._remove(link)
         self._names.release(kept.name)
         self._names.claim(name)
         kept.name = name

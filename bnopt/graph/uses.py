@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from bnopt.graph.operators import is_standard
 
-def other_readers(value: ir.Value, reader: ir.Node) -> tuple[str, str] | None:
+
+def other_readers(value: ir.Value, reader: ir.Node, model: ir.Model) -> tuple[str, str] | None:
     """Why `reader` may not change what `value` means, or None if nobody else looks at it.
+
+    Args:
+        value: What is read.
+        reader: The node that is about to change it.
+        model: The model of both, whose local functions may bear the names of operators.
 
     Returns:
         A reason slug of `bnopt.reasons` and a message, or None.
     """
     if value.is_graph_output():
         return "graph-output", f"'{value.name}' is a graph output"
-    uses = [node for node, index in value.uses() if not _reads_only_type(node, index)]
+    uses = [node for node, index in value.uses() if not _reads_only_type(node, index, model)]
     others = [node for node in uses if node is not reader]
     for node in others:
         if node.graph is not reader.graph:
@@ -26,13 +33,13 @@ def other_readers(value: ir.Value, reader: ir.Node) -> tuple[str, str] | None:
     return None
 
 
-def _reads_only_type(node: ir.Node, index: int) -> bool:
+def _reads_only_type(node: ir.Node, index: int, model: ir.Model) -> bool:
     """Whether a reader sees the shape or data type only, which no affine changes.
 
     Exporters write the parameters of a batch norm without affine as `CastLike(1.0, x)`, expanded
     to `Shape(x)`: such an x has one true reader.
     """
-    if node.domain not in ("", "ai.onnx"):
+    if not is_standard(node, model):
         return False
     return node.op_type in ("Shape", "Size") or (node.op_type == "CastLike" and index == 1)
 

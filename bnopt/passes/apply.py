@@ -47,7 +47,7 @@ def _apply_move(editor: Editor, move: Move) -> None:
         editor.set_operand(host, new.index, new.build(), new.base)
     for name in absorption.drop_attributes:
         host.attributes.pop(name, None)
-    editor.bypass(host, move.last)
+    editor.bypass(host, move.path)
     if absorption.add_after is not None:
         editor.add_after(host, absorption.add_after.build(), absorption.add_after.base)
 

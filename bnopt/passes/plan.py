@@ -30,14 +30,15 @@ class Move:
     Attributes:
         host: The host.
         absorption: How it takes the affine.
-        last: The last node of the chain; the host's output comes to stand for its output.
+        path: The nodes of the chain; the last one first. The host's output comes to stand for its
+            output, and all of them go.
         sites: Ids of the batch norms in the chain.
         copied: Names of shared constants that the host gets copies of, with their bytes.
     """
 
     host: ir.Node
     absorption: Absorption
-    last: ir.Node
+    path: tuple[ir.Node, ...]
     sites: tuple[str, ...]
     copied: tuple[tuple[str, int], ...] = ()
 
@@ -64,6 +65,7 @@ class _Chain:
     host: ir.Node
     absorption: Absorption
     affine: Recognized
+    path: list[ir.Node]
     sites: list[str] = field(default_factory=list[str])
     overridable: dict[str, None] = field(default_factory=dict[str, None])
 
@@ -139,23 +141,24 @@ class _ScopePlanner:
     def _walk(self, site: Recognized) -> _Chain | Refusal:
         """Follow the affine upstream to its host."""
         current, reader = site, site.node
+        path = [site.node]
         while True:
             value = current.input
             producer = value.producer()
             if producer is None or producer.graph is not self._scope.graph:
                 return name_obstacle(value, reader, self._context)
-            taken = other_readers(value, reader)
+            taken = other_readers(value, reader, self._context.model)
             if taken is not None:
                 return Refusal(*taken)
             chain = self._ending.get(id(value))
             if chain is not None:
-                return self._extend(chain, current)
+                return self._extend(chain, current, path)
             if batch_normalization.matches(producer) and id(producer) not in self._decided:
                 # It may yet go into a host itself, and would take nothing along.
                 place = f"{describe(producer)} stands behind its reader in the list of nodes"
                 return Refusal("not-carried", place)
             if hosts.is_host(producer.op_type):
-                return self._start(producer, current)
+                return self._start(producer, current, path)
             if producer.op_type not in ("Add", "Sub"):
                 return name_obstacle(value, reader, self._context)
             offset = constant_offset.recognize(
@@ -165,23 +168,25 @@ class _ScopePlanner:
                 return offset
             current = _compose(current, offset)
             reader = producer
+            path.append(producer)
 
-    def _start(self, host: ir.Node, current: Recognized) -> _Chain | Refusal:
+    def _start(self, host: ir.Node, current: Recognized, path: list[ir.Node]) -> _Chain | Refusal:
         absorption = self._ask(host, current)
         if isinstance(absorption, Refusal):
             return absorption
-        chain = _Chain(host, absorption, current)
+        chain = _Chain(host, absorption, current, path)
         chain.overridable.update(dict.fromkeys((*current.overridable, *absorption.overridable)))
         self.chains.append(chain)
         return chain
 
-    def _extend(self, chain: _Chain, current: Recognized) -> _Chain | Refusal:
+    def _extend(self, chain: _Chain, current: Recognized, path: list[ir.Node]) -> _Chain | Refusal:
         whole = _compose(current, chain.affine)
         absorption = self._ask(chain.host, whole)
         if isinstance(absorption, Refusal):
             return absorption
         chain.absorption = absorption
         chain.affine = whole
+        chain.path = path + chain.path
         chain.overridable.update(dict.fromkeys(whole.overridable))
         return chain
 
@@ -203,4 +208,4 @@ def _move(chain: _Chain) -> Move:
         old = operand(chain.host, new.index)
         if old is not None and len(old.uses()) > 1:
             copied.append((old.name or "", new.nbytes))
-    return Move(chain.host, chain.absorption, chain.affine.node, tuple(chain.sites), tuple(copied))
+    return Move(chain.host, chain.absorption, tuple(chain.path), tuple(chain.sites), tuple(copied))

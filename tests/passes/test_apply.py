@@ -369,3 +369,17 @@ def test_batch_norms_that_stand_in_the_wrong_order_lose_nothing() -> None:
     feeds = {"x": normal(2, 3, 6, 6)}
     expected, actual = run(proto, **feeds), run(ir.to_proto(graph), **feeds)
     np.testing.assert_allclose(actual[0], expected[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("link", ["BatchNormalization(c, hg, hb, hm, hv)", "Add(c, a)"])
+def test_a_reader_of_the_shape_inside_a_chain_does_not_keep_the_chain(link: str) -> None:
+    text = f"""g (float[N,3,6,6] x) => (float[N,4,6,6] y, int64[4] s) {{
+        c = Conv(x, W)
+        d = {link}
+        s = Shape(d)
+        y = BatchNormalization(d, g, b, m, v)
+    }}"""
+    weights = {**statistics(4), **statistics(4, seed=9, prefix="h")}
+    proto = model(text, W=normal(4, 3, 1, 1), a=normal(1, 4, 1, 1), **weights)
+    assert operators(folded(proto)[0]) == ["Conv", "Shape"]
+    assert_same(proto, x=normal(2, 3, 6, 6))

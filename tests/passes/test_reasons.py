@@ -240,6 +240,13 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         image(f"c = Conv(x, W) {BN}", g=np.ones(4, np.int32)),
     ],
     "shared-output": [
+        model(  # a local function by the name of Shape reads the numbers
+            f"""g (float[N,3,6,6] x) => (float[N,4,6,6] y, float[N,4,6,6] s) {{
+                c = Conv(x, W) s = Shape(c) {BN} }}""",
+            functions='<domain: "", opset_import: ["": 17]>\nShape (x) => (y) { y = Neg(x) }',
+            W=normal(4, 3, 1, 1),
+            **statistics(4),
+        ),
         image(f"c = Conv(x, W) z = BatchNormalization(c, g, {STATS}) y = Add(z, c)"),
         image(
             f"c = Conv(x, W) d = Add(c, A) z = BatchNormalization(d, g, {STATS}) y = Add(z, c)",
