@@ -10,6 +10,7 @@ operations follow Hida, Li & Bailey (2001), "Algorithms for quad-double precisio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -68,6 +69,38 @@ class DoubleDouble:
     def reshape(self, *shape: int) -> DoubleDouble:
         """The same numbers in another shape."""
         return DoubleDouble(self.hi.reshape(shape), self.lo.reshape(shape))
+
+    def map(self, function: Callable[[Float64Array], Float64Array]) -> DoubleDouble:
+        """`function`, which moves or repeats numbers but computes none, applied to both parts."""
+        return DoubleDouble(function(self.hi), function(self.lo))
+
+    def uniform_along(self, axis: int) -> DoubleDouble | None:
+        """The same numbers with length 1 along `axis`; None if they differ along it."""
+        if self.shape[axis] == 1:
+            return self
+        first = self.map(lambda array: np.take(array, [0], axis))
+        same = bool((self.hi == first.hi).all() and (self.lo == first.lo).all())
+        return first if same else None
+
+    def sum(self, axis: int) -> DoubleDouble:
+        """The sum along `axis`, which stays with length 1; pairwise, each step in double-double."""
+        rest = self
+        while (length := rest.shape[axis]) > 1:
+            half = length // 2
+            first = rest.map(lambda a, h=half: np.take(a, range(h), axis))
+            second = rest.map(lambda a, h=half: np.take(a, range(h, 2 * h), axis))
+            total = first + second
+            if length % 2:
+                odd = rest.map(lambda a, n=length: np.take(a, [n - 1], axis))
+                total = total.joined(odd, axis)
+            rest = total
+        return rest
+
+    def joined(self, other: DoubleDouble, axis: int) -> DoubleDouble:
+        """Both, one after the other along `axis`."""
+        return DoubleDouble(
+            np.concatenate([self.hi, other.hi], axis), np.concatenate([self.lo, other.lo], axis)
+        )
 
     def is_finite(self) -> bool:
         """Whether every number is finite."""

@@ -1,4 +1,4 @@
-"""New weights and biases: a constant times a per-channel factor, rounded once.
+"""New weights and biases: a constant times a factor per channel, rounded once.
 
 Every host makes its new constants here, so the conditions that are common to all of them stand in
 one place: the numbers are finite, they fit the data type, and rounding does not eat them.
@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from bnopt.algebra.affine import ChannelAffine
 from bnopt.algebra.base import NewOperand, Refusal
 from bnopt.algebra.double_double import DoubleDouble, Float64Array, two_product
 from bnopt.algebra.rounding import (
@@ -50,9 +49,10 @@ NEGLIGIBLE = 2.0**-100
 def scaled_weight(
     weight: Constant,
     view: tuple[int, ...],
-    axes: tuple[int, ...],
-    affine: ChannelAffine,
+    factor: DoubleDouble,
     *,
+    shift: DoubleDouble | None = None,
+    fan_in: int,
     index: int,
     what: str,
 ) -> NewOperand | Refusal:
@@ -61,37 +61,20 @@ def scaled_weight(
     Args:
         weight: The old weight.
         view: A shape of the same size in which the channels stand on axes of their own.
-        axes: Those axes of `view`, in order; their lengths multiply to C.
-        affine: Its scale is the factor; C channels, C-ordered over `axes`.
+        factor: Of the rank of `view`; 1 or the length of the view along each axis.
+        shift: What is added to the products' sums, of the same rank, broadcast like `factor`.
+        fan_in: How many weights one output element sums over, at most.
         index: Which operand of the host it is.
         what: The host, for messages.
     """
-    dtype, factor, shift = weight.dtype, affine.scale, affine.shift
+    dtype = weight.dtype
     if dtype not in FOLDABLE_DTYPES:
         return Refusal("data-type", f"the weight of {what} is of type {weight.tensor.dtype.name}")
-    peaks = _channel_peaks(weight.array().reshape(view), axes)
-    if not np.isfinite(peaks).all():
-        return Refusal("non-finite", f"the weight of {what} holds NaN or infinity")
-    folded = peaks * np.abs(factor.hi)
-    if not np.isfinite(round_array(folded, dtype)).all():
-        worst = int(np.argmax(folded))
-        return Refusal(
-            "overflow",
-            f"channel {worst} of the folded weight of {what} would reach {folded[worst]:.3g}; "
-            f"{weight.tensor.dtype.name} ends at {largest(dtype):.5g}",
-        )
-    lost = (peaks > 0) & (factor.hi != 0) & (folded < smallest_normal(dtype))
-    fan_in = math.prod(view) // max(peaks.size, 1)
-    lost &= fan_in * smallest_subnormal(dtype) > np.maximum(spacing(shift.hi, dtype), NEGLIGIBLE)
-    if lost.any():
-        worst = int(np.argmax(lost))
-        return Refusal(
-            "underflow",
-            f"channel {worst} of the folded weight of {what} would be at most {folded[worst]:.3g}; "
-            f"{weight.tensor.dtype.name} is exact above {smallest_normal(dtype):.3g}",
-        )
-    shape = tuple(n if axis in axes else 1 for axis, n in enumerate(view))
-    function = _multiplier(factor.reshape(*shape), dtype)
+    peaks = channel_peaks(weight.array().reshape(view), factor.shape)
+    refusal = check_range(peaks, factor, dtype, shift, fan_in, what)
+    if refusal is not None:
+        return refusal
+    function = _multiplier(factor, dtype)
 
     def build() -> ir.TensorProtocol:
         lazy = BlockwiseTensor(weight.tensor, view, function)
@@ -100,6 +83,53 @@ def scaled_weight(
         return ir.Tensor(lazy.numpy(), dtype=weight.tensor.dtype)
 
     return NewOperand(index, build, math.ceil(weight.tensor.nbytes), "weight")
+
+
+def check_range(
+    peaks: Float64Array,
+    factor: DoubleDouble,
+    dtype: np.dtype[Any],
+    shift: DoubleDouble | None,
+    fan_in: int,
+    what: str,
+) -> Refusal | None:
+    """Refuse products that are not finite, or that rounding to `dtype` would eat.
+
+    Args:
+        peaks: The largest magnitude of each channel, of the shape of `factor`.
+        factor: What the channels are multiplied by.
+        dtype: What the products are rounded to.
+        shift: As for `scaled_weight`.
+        fan_in: As for `scaled_weight`.
+        what: The host, for messages.
+    """
+    if not np.isfinite(peaks).all():
+        return Refusal("non-finite", f"the weight of {what} holds NaN or infinity")
+    name = np.dtype(dtype).name
+    with np.errstate(over="ignore", under="ignore"):
+        folded = peaks * np.abs(factor.hi)
+    if not np.isfinite(round_array(folded, dtype)).all():
+        worst = int(np.argmax(folded))
+        return Refusal(
+            "overflow",
+            f"channel {worst} of the folded weight of {what} would reach {folded.flat[worst]:.3g}; "
+            f"{name} ends at {largest(dtype):.5g}",
+        )
+    allowed = np.asarray(NEGLIGIBLE)
+    if shift is not None and all(
+        s == 1 or f > 1 for s, f in zip(shift.shape, factor.shape, strict=True)
+    ):
+        allowed = np.maximum(spacing(shift.hi, dtype), NEGLIGIBLE)
+    lost = (peaks > 0) & (factor.hi != 0) & (folded < smallest_normal(dtype))
+    lost &= fan_in * smallest_subnormal(dtype) > allowed
+    if lost.any():
+        worst = int(np.argmax(lost))
+        return Refusal(
+            "underflow",
+            f"channel {worst} of the folded weight of {what} would be at most "
+            f"{folded.flat[worst]:.3g}; {name} is exact above {smallest_normal(dtype):.3g}",
+        )
+    return None
 
 
 def rounded(
@@ -121,35 +151,61 @@ def rounded(
     return NewOperand(index, lambda: ir.Tensor(array, dtype=dtype), array.nbytes, base)
 
 
-def _channel_peaks(array: npt.NDArray[Any], axes: tuple[int, ...]) -> Float64Array:
-    """The largest magnitude of each channel, C-ordered over `axes`; NaN wins. Shape [C]."""
-    lengths = tuple(array.shape[axis] for axis in axes)
-    peaks = np.zeros([n if axis in axes else 1 for axis, n in enumerate(array.shape)])
+def contract(weight: npt.NDArray[Any], factor: DoubleDouble, axes: tuple[int, ...]) -> DoubleDouble:
+    """`sum(weight * factor)` over `axes`, which keep length 1; what a shift becomes in a bias.
+
+    Args:
+        weight: Of any float type, read in blocks.
+        factor: Of the same rank, broadcast to it.
+        axes: What is summed over.
+    """
+    shape = [1 if axis in axes else n for axis, n in enumerate(weight.shape)]
+    total = DoubleDouble.of(np.zeros(shape))
+    for block, index in blocks(weight):
+        dropped = sum(isinstance(part, int) for part in index)
+        where = _positions(index, factor.shape)
+        wide = DoubleDouble.of(block.astype(np.float64))
+        part = wide * factor.map(lambda array, where=where: array[where])
+        for axis in axes:
+            if axis >= dropped:
+                part = part.sum(axis - dropped)
+        target = _positions(index, tuple(shape))
+        added = total.map(lambda array, target=target: array[target]) + part
+        total.hi[target], total.lo[target] = added.hi, added.lo
+    return total
+
+
+def channel_peaks(array: npt.NDArray[Any], shape: tuple[int, ...]) -> Float64Array:
+    """The largest magnitude along every axis that has length 1 in `shape`; NaN wins."""
+    peaks = np.zeros([n if wanted > 1 else 1 for n, wanted in zip(array.shape, shape, strict=True)])
     if array.size == 0:
-        return peaks.reshape(math.prod(lengths))
+        return peaks
     for block, index in blocks(array):
         # An integer index has dropped its axis from the block, and drops it from `target` too.
-        where = tuple(
-            part if axis in axes else (slice(None) if isinstance(part, slice) else 0)
-            for axis, part in enumerate(index)
-        )
-        target = peaks[where]
+        where = _positions(index, peaks.shape)
         dropped = sum(isinstance(part, int) for part in index)
-        others = tuple(axis - dropped for axis in range(dropped, array.ndim) if axis not in axes)
+        others = tuple(
+            axis - dropped for axis in range(dropped, array.ndim) if peaks.shape[axis] == 1
+        )
         high = np.max(block, axis=others, keepdims=True).astype(np.float64)
         low = np.min(block, axis=others, keepdims=True).astype(np.float64)
-        peaks[where] = np.maximum(target, np.maximum(high, -low))
-    return peaks.reshape(math.prod(lengths))
+        peaks[where] = np.maximum(peaks[where], np.maximum(high, -low))
+    return peaks
+
+
+def _positions(index: tuple[slice | int, ...], shape: tuple[int, ...]) -> tuple[slice | int, ...]:
+    """Where the block at `index` finds its numbers in an array that is broadcast to the whole."""
+    return tuple(
+        part if shape[axis] > 1 else (slice(None) if isinstance(part, slice) else 0)
+        for axis, part in enumerate(index)
+    )
 
 
 def _multiplier(
     factor: DoubleDouble, dtype: np.dtype[Any]
 ) -> Callable[[npt.NDArray[Any], tuple[slice | int, ...]], npt.NDArray[Any]]:
     def multiply(block: npt.NDArray[Any], index: tuple[slice | int, ...]) -> npt.NDArray[Any]:
-        where = tuple(
-            part if factor.shape[axis] > 1 else (slice(None) if isinstance(part, slice) else 0)
-            for axis, part in enumerate(index)
-        )
+        where = _positions(index, factor.shape)
         high, low = factor.hi[where], factor.lo[where]
         wide = block.astype(np.float64)
         with np.errstate(over="ignore", under="ignore"):

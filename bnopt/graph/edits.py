@@ -1,4 +1,4 @@
-"""The edits that apply makes: replace an operand, bypass nodes, drop what nobody reads any more."""
+"""The edits that apply makes: new operands, chains replaced, and what nobody reads any more."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ class Editor:
         self._names = Names(model)
         self._in_function = {id(s.graph) for s in scopes(model) if s.in_function}
         self.removed_inputs: list[str] = []
+        # What stands for a value that is gone, by the identity of the value; and those values, so
+        # that no new one gets the same identity.
+        self._stands_for: dict[int, ir.Value] = {}
+        self._gone: list[ir.Value] = []
+        self._named: set[int] = set()
 
     def set_operand(
         self, node: ir.Node, index: int, tensor: ir.TensorProtocol, fallback: str
@@ -41,35 +46,125 @@ class Editor:
         value = self._new_constant(node, tensor, self._names.fresh(fallback))
         node.replace_input_with(index, value)
 
-    def bypass(self, node: ir.Node, path: Sequence[ir.Node]) -> None:
-        """Let `node`'s output stand for that of the chain `path` behind it, and remove the chain.
+    def current(self, value: ir.Value) -> ir.Value:
+        """What stands for a value by now: the value, or what its readers read since it went."""
+        while id(value) in self._stands_for:
+            value = self._stands_for[id(value)]
+        return value
 
-        The value keeps the name, type and metadata of the chain's output, so that no name comes to
-        mean another tensor. Whoever reads a value inside the chain, which may only be for its shape
-        or type, reads this value from now on.
+    def remove_chain(self, nodes: Sequence[ir.Node], source: ir.Value, *, takes_name: bool) -> None:
+        """Remove a chain of nodes; whoever reads one of its values reads `source` from now on.
 
         Args:
-            node: What the chain reads.
-            path: The nodes of the chain, the last one first.
+            nodes: The chain, first to last.
+            source: What it reads.
+            takes_name: Whether `source` takes over the name, type and metadata of the chain's
+                output, so that no name comes to mean another tensor.
         """
-        last, *inner = path
-        kept, gone = node.outputs[0], last.outputs[0]
+        source = self.current(source)
+        gone = nodes[-1].outputs[0]
         name = gone.name
-        gone.replace_all_uses_with(kept, replace_graph_outputs=True)
-        for link in inner:
-            link.outputs[0].replace_all_uses_with(kept)
-        self._remove(last)
-        for link in inner:
-            self._remove(link)
-        self._names.release(kept.name)
+        for node in nodes:
+            self._pass_on(node.outputs[0], source)
+        for node in reversed(nodes):
+            self._remove(node)
+        if not takes_name:
+            return
+        self._names.release(source.name)
         self._names.claim(name)
-        kept.name = name
-        kept.type, kept.shape, kept.doc_string = gone.type, gone.shape, gone.doc_string
-        kept.metadata_props.clear()
-        kept.metadata_props.update(gone.metadata_props)
-        # Quantization annotations live here: those of the unscaled value no longer hold.
-        kept.meta.clear()
-        kept.meta.update(gone.meta)
+        source.name = name
+        self._named.add(id(source))
+        _take_over(source, gone)
+
+    def replace_chain(
+        self, nodes: Sequence[ir.Node], source: ir.Value, made: Sequence[ir.Node]
+    ) -> None:
+        """Put `made`, each of which lacks operand 0, in the place of a chain of nodes.
+
+        Args:
+            nodes: The chain, first to last.
+            source: What it reads.
+            made: New nodes, first to last, outside any graph; their other operands stand already.
+        """
+        gone = nodes[-1].outputs[0]
+        current = self.current(source)
+        for node in made:
+            node.replace_input_with(0, current)
+            _graph(nodes[-1]).insert_before(nodes[-1], node)
+            current = node.outputs[0]
+        result, name = made[-1].outputs[0], gone.name
+        for node in nodes:
+            self._pass_on(node.outputs[0], result)
+        for node in reversed(nodes):
+            self._remove(node)
+        for node in made[:-1]:
+            node.outputs[0].name = self._names.fresh(f"{name}_scaled")
+        result.name = name
+        self._names.claim(name)
+        _take_over(result, gone)
+
+    def keep_one(self, nodes: Sequence[ir.Node], source: ir.Value, kept: ir.Node) -> None:
+        """Remove a chain but for the one node `kept`, which reads and yields what the chain did."""
+        gone, result = nodes[-1].outputs[0], kept.outputs[0]
+        kept.replace_input_with(0, self.current(source))
+        if kept is nodes[-1]:
+            for node in nodes[:-1]:
+                self._pass_on(node.outputs[0], result)
+        else:
+            name = gone.name
+            for node in nodes:
+                if node is not kept:
+                    self._pass_on(node.outputs[0], result)
+            self._names.release(result.name)
+            result.name = name
+            _take_over(result, gone)
+        for node in reversed(nodes):
+            if node is not kept:
+                self._remove(node)
+        self._names.claim(result.name)
+
+    def rename(self, value: ir.Value) -> None:
+        """Give another name to a value that means something else by now."""
+        value = self.current(value)
+        if id(value) in self._named or value.is_graph_output() or value.producer() is None:
+            return
+        self._named.add(id(value))
+        name = value.name
+        self._names.release(name)
+        value.name = self._names.fresh(f"{name}_folded")
+        # Quantization annotations live here: those of the old values no longer hold.
+        value.metadata_props.clear()
+        value.meta.clear()
+
+    def _pass_on(self, gone: ir.Value, source: ir.Value) -> None:
+        # A type-only reader inside the chain may stand behind a node that is to go.
+        gone.replace_all_uses_with(source, replace_graph_outputs=True)
+        self._stands_for[id(gone)] = source
+        self._gone.append(gone)
+
+    def new_node(
+        self,
+        anchor: ir.Node,
+        op_type: str,
+        constants: Sequence[tuple[ir.TensorProtocol, str]],
+        attributes: Sequence[ir.Attr] = (),
+    ) -> ir.Node:
+        """A node outside any graph that lacks operand 0 and reads new constants behind it.
+
+        Args:
+            anchor: A node of the graph that it is meant for.
+            op_type: Its operator.
+            constants: Tensors, each with what to name it after.
+            attributes: Its attributes.
+        """
+        operands = [
+            self._new_constant(anchor, tensor, self._names.fresh(base))
+            for tensor, base in constants
+        ]
+        name = self._names.fresh(f"{anchor.name or anchor.outputs[0].name}_{op_type.lower()}")
+        return ir.Node(
+            "", op_type, inputs=[None, *operands], attributes=attributes, num_outputs=1, name=name
+        )
 
     def add_after(self, node: ir.Node, tensor: ir.TensorProtocol, base: str) -> None:
         """Insert `Add(output of node, tensor)`; it takes over the name of the node's output."""
@@ -85,6 +180,9 @@ class Editor:
         output.name = self._names.fresh(f"{name}_unbiased")
         result.name = name
         result.type, result.shape = output.type, output.shape
+        self._stands_for[id(output)] = result
+        if id(output) in self._named:
+            self._named.add(id(result))
 
     def drop_unread(self, values: Iterable[ir.Value]) -> None:
         """Remove initializers and nodes that nothing reads, starting from `values`, upstream."""
@@ -139,6 +237,16 @@ class Editor:
         )
         graph.register_initializer(value)
         return value
+
+
+def _take_over(value: ir.Value, gone: ir.Value) -> None:
+    """Give `value` the type and metadata of `gone`, whose place it takes."""
+    value.type, value.shape, value.doc_string = gone.type, gone.shape, gone.doc_string
+    value.metadata_props.clear()
+    value.metadata_props.update(gone.metadata_props)
+    # Quantization annotations live here: those of the unscaled value no longer hold.
+    value.meta.clear()
+    value.meta.update(gone.meta)
 
 
 def _graph(node: ir.Node) -> ir.Graph:

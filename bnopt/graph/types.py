@@ -65,7 +65,11 @@ class Types:
 def _infer(model: ir.Model) -> dict[int, TypeFact]:
     from onnx_ir.passes.common import ShapeInferencePass
 
-    scratch = model.clone()
+    try:
+        scratch = model.clone()
+    except RuntimeError:
+        # onnx_ir clones sorted graphs only; of others nothing is known.
+        return {}
     for value in _produced(scratch.graph):
         value.shape = None
         value.type = None

@@ -20,7 +20,7 @@ def other_readers(value: ir.Value, reader: ir.Node, model: ir.Model) -> tuple[st
     """
     if value.is_graph_output():
         return "graph-output", f"'{value.name}' is a graph output"
-    uses = [node for node, index in value.uses() if not _reads_only_type(node, index, model)]
+    uses = [node for node, _ in readers(value, model)]
     others = [node for node in uses if node is not reader]
     for node in others:
         if node.graph is not reader.graph:
@@ -31,6 +31,13 @@ def other_readers(value: ir.Value, reader: ir.Node, model: ir.Model) -> tuple[st
         )
         return "shared-output", f"'{value.name}' is {other}"
     return None
+
+
+def readers(value: ir.Value, model: ir.Model) -> list[tuple[ir.Node, int]]:
+    """The nodes that read the numbers of `value`, each with the input it reads them by."""
+    return [
+        (node, index) for node, index in value.uses() if not _reads_only_type(node, index, model)
+    ]
 
 
 def _reads_only_type(node: ir.Node, index: int, model: ir.Model) -> bool:

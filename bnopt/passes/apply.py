@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx_ir as ir
 
+from bnopt.algebra.base import NewOperand
 from bnopt.graph.edits import Editor
-from bnopt.passes.plan import Move, Plan
+from bnopt.passes.moves import Keep, Move, Remove, Rewrite, Step
+from bnopt.passes.plan import Plan
 
 # The first IR version in which an initializer need not be a graph input as well.
 _IR_VERSION = 4
@@ -23,7 +27,9 @@ def apply(model: ir.Model, plan: Plan) -> tuple[str, ...]:
     notes = _raise_ir_version(model)
     for move in plan.moves:
         _apply_move(editor, move)
-    copied = [entry for move in plan.moves for entry in move.copied]
+    for value in plan.renamed:
+        editor.rename(value)
+    copied = [m for move in plan.moves if isinstance(move, Rewrite) for m in move.copied]
     if copied:
         total = sum(nbytes for _, nbytes in copied)
         names = ", ".join(dict.fromkeys(f"'{name}'" for name, _ in copied))
@@ -42,14 +48,37 @@ def apply(model: ir.Model, plan: Plan) -> tuple[str, ...]:
 
 
 def _apply_move(editor: Editor, move: Move) -> None:
-    host, absorption = move.host, move.absorption
-    for new in absorption.operands:
-        editor.set_operand(host, new.index, new.build(), new.base)
-    for name in absorption.drop_attributes:
-        host.attributes.pop(name, None)
-    editor.bypass(host, move.path)
-    if absorption.add_after is not None:
-        editor.add_after(host, absorption.add_after.build(), absorption.add_after.base)
+    if isinstance(move, Rewrite):
+        _set_operands(editor, move.node, move.operands)
+        for name in move.drop_attributes:
+            move.node.attributes.pop(name, None)
+        for new in move.set_attributes:
+            node = new.node or move.node
+            node.attributes[new.name] = ir.AttrInt64(new.name, new.value)
+        if move.add_after is not None:
+            editor.add_after(move.node, move.add_after.build(), move.add_after.base)
+    elif isinstance(move, Remove):
+        editor.remove_chain(move.nodes, move.input, takes_name=move.takes_name)
+    elif isinstance(move, Keep):
+        _set_operands(editor, move.batch_norm, move.operands)
+        editor.keep_one(move.nodes, move.input, move.batch_norm)
+    else:
+        made = [_make(editor, move.nodes[-1], step) for step in move.steps]
+        editor.replace_chain(move.nodes, move.input, made)
+
+
+def _set_operands(editor: Editor, node: ir.Node, operands: Iterable[NewOperand]) -> None:
+    for new in operands:
+        editor.set_operand(new.node or node, new.index, new.build(), new.base)
+
+
+def _make(editor: Editor, anchor: ir.Node, step: Step) -> ir.Node:
+    constants = [(constant.build(), constant.base) for constant in step.constants]
+    attributes = [
+        ir.AttrInt64(name, value) if isinstance(value, int) else ir.AttrInt64s(name, value)
+        for name, value in step.attributes
+    ]
+    return editor.new_node(anchor, step.op_type, constants, attributes)
 
 
 def _raise_ir_version(model: ir.Model) -> list[str]:

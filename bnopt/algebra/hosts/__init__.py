@@ -1,28 +1,29 @@
-"""The linear operators that can take an affine from behind into their constants."""
+"""The linear operators that can take affines from behind and from ahead into their constants."""
 
 from __future__ import annotations
 
 from bnopt.algebra.base import Absorption, Host, Refusal, Request, check_operator
-from bnopt.algebra.hosts import batch_normalization, conv, conv_transpose, gemm, matmul
+from bnopt.algebra.hosts import conv, conv_transpose, dequantize, gather, gemm, matmul
 
 HOSTS: tuple[Host, ...] = (
     conv.HOST,
     conv_transpose.HOST,
     gemm.HOST,
     matmul.HOST,
-    batch_normalization.HOST,
+    gather.HOST,
+    dequantize.HOST,
 )
 
-_BY_TYPE = {host.op_type: host for host in HOSTS}
-
-
-def is_host(op_type: str) -> bool:
-    """Whether an operator is in the table."""
-    return op_type in _BY_TYPE
+BY_TYPE = {host.op_type: host for host in HOSTS}
 
 
 def absorb(request: Request) -> Absorption | Refusal:
-    """Ask the host `request.node`, whose operator is in the table, to take the affine."""
-    host = _BY_TYPE[request.node.op_type]
+    """Ask the host `request.node`, whose operator is in the table, to take the affines."""
+    host = BY_TYPE[request.node.op_type]
     refusal = check_operator(request.node, host.versions, request.scope, request.context)
+    if refusal is None and request.before is not None and request.data_index not in host.data:
+        refusal = Refusal("dynamic-weight", f"{request.what} reads it as its weight")
+    for affine in (request.before, request.after):
+        if refusal is None and affine is not None and not affine.is_finite():
+            refusal = Refusal("overflow", f"an affine at {request.what} overflows float64")
     return refusal or host.absorb(request)

@@ -2,16 +2,18 @@
 
 What "inference mode" means changed with the operator's version:
 
-| version | inference mode is | refused |
-|---|---|---|
-| 1, 6 | `is_test=1` (the default is 0) and one output | `spatial=0` on rank > 2 or unknown |
-| 7 | one output | `spatial=0` on rank > 2 or unknown |
-| 9 | one output | |
-| 14, 15 | `training_mode=0` (the default) and one output | |
+| version | inference mode is |
+|---|---|
+| 1, 6 | `is_test=1` (the default is 0) and one output |
+| 7, 9 | one output |
+| 14, 15 | `training_mode=0` (the default) and one output |
 
 An output with an empty name does not exist, but a node that lists several outputs before opset 14
 says "training" by their number, so even empty ones refuse. Conditions: the four parameters are
-constants of one length C, finite, and variance + epsilon > 0; no attribute is unknown.
+constants of one shape, finite, and variance + epsilon > 0; no attribute is unknown; the rank of the
+data is known. Their shape is [C], C being the data's length along axis 1 where that is known.
+Before opset 9, with `spatial=0`, there is one number for each activation: their shape is that of
+the data without its first axis, and the affine varies along all those axes.
 
 Source: ONNX operator specification, BatchNormalization-1, -6, -7, -9, -14, -15.
 """
@@ -24,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from bnopt.algebra.affine import ChannelAffine
+from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Context, Recognized, Refusal, check_operator
 from bnopt.algebra.rounding import FOLDABLE_DTYPES
 from bnopt.graph.operators import get_float, get_int, operand, since_version
@@ -42,10 +44,10 @@ def matches(node: ir.Node) -> bool:
 
 def recognize(node: ir.Node, scope: Scope, context: Context) -> Recognized | Refusal:
     """The affine of a BatchNormalization node, or why it is none."""
-    known = context.recognized
-    if id(node) not in known:
-        known[id(node)] = _recognize(node, scope, context)
-    return known[id(node)]
+    found = context.recognized.get(id(node))
+    if found is None:
+        found = context.recognized[id(node)] = _recognize(node, scope, context)
+    return found
 
 
 def _recognize(node: ir.Node, scope: Scope, context: Context) -> Recognized | Refusal:
@@ -65,15 +67,25 @@ def _recognize(node: ir.Node, scope: Scope, context: Context) -> Recognized | Re
             return Refusal("shape-mismatch", f"{describe(node)} has no {name}")
         if constant.dtype not in FOLDABLE_DTYPES:
             return Refusal("data-type", f"the {name} of {describe(node)} is not a float type")
-        if len(constant.shape) != 1:
-            reason = "per-activation" if get_int(node, "spatial", 1) == 0 else "shape-mismatch"
-            return Refusal(reason, f"the {name} of {describe(node)} has shape {constant.shape}")
         arrays.append(constant.array().astype(np.float64))
         overridable.update(dict.fromkeys(constant.overridable))
     affine = _affine(node, arrays)
     if isinstance(affine, Refusal):
         return affine
-    return Recognized(node, data, 1, affine, tuple(overridable))
+    dims = context.dims.of(data)
+    if dims is None:
+        return Refusal("unknown-rank", f"the rank of the data of {describe(node)} is not known")
+    wanted = dims[1:2] if get_int(node, "spatial", 1) else dims[1:]
+    shape = arrays[0].shape
+    if len(shape) != len(wanted) or any(
+        m not in (None, n) for n, m in zip(shape, wanted, strict=True)
+    ):
+        return Refusal(
+            "shape-mismatch",
+            f"the parameters of {describe(node)} have shape {shape}, its data {dims}",
+        )
+    full = (1, *shape, *[1] * (len(dims) - 1 - len(shape)))
+    return Recognized(node, data, affine.map(lambda a: a.reshape(full)), tuple(overridable))
 
 
 def _mode(node: ir.Node, scope: Scope, context: Context) -> Refusal | None:
@@ -91,37 +103,31 @@ def _mode(node: ir.Node, scope: Scope, context: Context) -> Refusal | None:
         )
     if len(outputs) != 1:
         return Refusal("extra-outputs", f"{describe(node)} has {len(outputs)} outputs")
-    if version < 9 and get_int(node, "spatial", 1) != 1:
-        data = operand(node, 0)
-        if data is None or context.types.of(data).rank != 2:
-            return Refusal("per-activation", f"{describe(node)} has spatial=0")
     return None
 
 
-def _affine(node: ir.Node, arrays: list[npt.NDArray[Any]]) -> ChannelAffine | Refusal:
+def _affine(node: ir.Node, arrays: list[npt.NDArray[Any]]) -> Affine | Refusal:
     gamma, beta, mean, variance = arrays
     if len({array.shape for array in arrays}) != 1:
-        lengths = ", ".join(str(array.shape[0]) for array in arrays)
-        return Refusal(
-            "shape-mismatch", f"the parameters of {describe(node)} have lengths {lengths}"
-        )
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        return Refusal("shape-mismatch", f"the parameters of {describe(node)} have shapes {shapes}")
     epsilon = get_float(node, "epsilon", 1e-5)
     for name, array in zip(PARAMETERS, arrays, strict=True):
         bad = np.flatnonzero(~np.isfinite(array))
         if bad.size:
             return Refusal(
                 "non-finite",
-                f"the {name} of {describe(node)} is {array[bad[0]]} in channel {bad[0]}"
+                f"the {name} of {describe(node)} is {array.flat[bad[0]]} in channel {bad[0]}"
                 + (f" and {bad.size - 1} more" if bad.size > 1 else ""),
             )
     bad = np.flatnonzero(~(variance + epsilon > 0)) if np.isfinite(epsilon) else np.arange(1)
     if bad.size:
         return Refusal(
             "negative-variance",
-            f"variance + epsilon of {describe(node)} is {variance[bad[0]] + epsilon:.3g} "
+            f"variance + epsilon of {describe(node)} is {variance.flat[bad[0]] + epsilon:.3g} "
             f"in channel {bad[0]}" + (f" and {bad.size - 1} more" if bad.size > 1 else ""),
         )
-    return ChannelAffine.from_statistics(gamma, beta, mean, variance, epsilon)
+    return Affine.from_statistics(gamma, beta, mean, variance, epsilon)
 
 
 def _batch_statistics(node: ir.Node, data: ir.Value) -> Refusal | None:

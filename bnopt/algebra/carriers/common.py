@@ -1,0 +1,106 @@
+"""What carriers have in common: integer operands, and affines cut along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from bnopt.algebra.affine import Affine
+from bnopt.algebra.base import Context, Crossing, Refusal
+from bnopt.algebra.double_double import DoubleDouble, Float64Array
+from bnopt.graph.constants import Constant
+from bnopt.graph.operators import operand
+
+
+def integers(crossing: Crossing, name: str, index: int) -> tuple[int, ...] | Refusal | None:
+    """Integers that are the attribute `name` in old opsets and operand `index` in new ones.
+
+    Returns:
+        None if neither is there.
+    """
+    attribute = crossing.node.attributes.get(name)
+    if attribute is not None:
+        if attribute.type == ir.AttributeType.INT:
+            return (attribute.as_int(),)
+        return tuple(attribute.as_ints())
+    found = crossing.context.constant(crossing.node, index, name, "not-carried")
+    if not isinstance(found, Constant):
+        return found
+    return tuple(int(n) for n in found.array().reshape(-1))
+
+
+def dims_of(
+    context: Context, value: ir.Value | None, what: str
+) -> tuple[int | None, ...] | Refusal:
+    """The dimensions of a value, whose rank at least must be known."""
+    dims = context.dims.of(value)
+    if dims is None:
+        return Refusal("unknown-rank", f"the rank of the data of {what} is not known")
+    return dims
+
+
+def normalised(axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Axes counted from the front."""
+    return tuple(axis + rank if axis < 0 else axis for axis in axes)
+
+
+def cut(affine: Affine, axis: int, start: int, stop: int) -> Affine:
+    """The part of `affine` from `start` to `stop` along `axis`."""
+
+    def take(array: Float64Array) -> Float64Array:
+        return array if array.shape[axis] == 1 else np.take(array, range(start, stop), axis)
+
+    return affine.map(take)
+
+
+def placed(affine: Affine, axis: int, positions: np.ndarray, length: int) -> Affine:
+    """The identity along `axis`, but `affine` at `positions`."""
+    parts: list[DoubleDouble] = []
+    for part, neutral in ((affine.scale, 1.0), (affine.shift, 0.0)):
+        shape = list(part.shape)
+        shape[axis] = length
+        high, low = np.full(shape, neutral), np.zeros(shape)
+        where = tuple(positions if i == axis else slice(None) for i in range(len(shape)))
+        high[where], low[where] = part.hi, part.lo
+        parts.append(DoubleDouble(high, low))
+    return Affine(*parts)
+
+
+def mixed(crossing: Crossing, axes: Sequence[int]) -> Affine | Refusal:
+    """The affine with length 1 along `axes`, which the carrier mixes or changes."""
+    plain = crossing.affine.uniform_along(axes)
+    if plain is None:
+        return Refusal(
+            "not-carried",
+            f"{crossing.what} works along an axis along which the affine varies",
+        )
+    return plain
+
+
+def no_shift(crossing: Crossing) -> Refusal | None:
+    """Refuse an affine with a shift: the carrier keeps zero, and nothing else, in place."""
+    if crossing.affine.shift.is_zero():
+        return None
+    return Refusal("not-linear", f"{crossing.what} does not commute with a shift")
+
+
+def no_negative(crossing: Crossing) -> Refusal | None:
+    """Refuse a negative scale: the carrier treats the two signs differently."""
+    if (crossing.affine.scale.hi >= 0).all():
+        return None
+    return Refusal("sign", f"{crossing.what} does not commute with a negative scale")
+
+
+def is_read(node: ir.Node, output: int) -> bool:
+    """Whether anybody reads an output."""
+    if output >= len(node.outputs):
+        return False
+    value = node.outputs[output]
+    return bool(value.uses()) or value.is_graph_output()
+
+
+def has_operand(node: ir.Node, index: int) -> bool:
+    """Whether an input is given."""
+    return operand(node, index) is not None
