@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from bnopt.delivery import Clock, Progress, prove_and_write
+from bnopt.delivery import Clock, Progress, Proof, prove_and_write
 from bnopt.errors import RefusalError, UsageError
 from bnopt.findings import (
     Finding,
@@ -31,6 +31,7 @@ from bnopt.source import Model, Source, count_nodes
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from bnopt.passes.plan import Lower
     from bnopt.runtime.data import DataSource
 
 __all__ = [
@@ -46,30 +47,37 @@ __all__ = [
 ]
 
 
-def inspect(model: Model, *, keep_overridable: bool = False) -> InspectResult:
+def inspect(
+    model: Model,
+    *,
+    set_inputs: Mapping[str, object] | None = None,
+    keep_overridable: bool = False,
+) -> InspectResult:
     """Find every batch norm in a model and say what `fold` would do with it.
 
     Args:
         model: A path, `onnx.ModelProto` or `onnx_ir.Model`; only read.
+        set_inputs: As for `fold`: sites and findings are those of the model with these inputs set.
         keep_overridable: As for `fold`.
 
     Raises:
         LoadError: The model cannot be read.
+        UsageError: A value in `set_inputs` that does not fit the model.
     """
-    from bnopt.algebra.base import Context
-    from bnopt.passes import plan
+    from bnopt.passes.prepare import prepare
     from bnopt.rules import audit
 
     source = Source(model)
-    context = Context.of(source.model, keep_overridable=keep_overridable)
-    found = plan(source.model, context=context)
+    work = source.model.clone()
+    prepared = prepare(work, set_inputs=set_inputs, keep_overridable=keep_overridable)
     counts = count_nodes(source.model)
     return InspectResult(
         info=source.info(),
-        sites=found.sites,
-        summary=_summarise(found.sites),
-        findings=audit(source.model, context=context),
+        sites=prepared.plan.sites,
+        summary=_summarise(prepared.plan.sites),
+        findings=audit(work, context=prepared.context),
         node_counts=NodeCounts(counts, counts),
+        notes=prepared.notes,
     )
 
 
@@ -81,7 +89,9 @@ def fold(
     dry_run: bool = False,
     allow: Sequence[str] = (),
     data: DataSource | None = None,
+    set_inputs: Mapping[str, object] | None = None,
     keep_overridable: bool = False,
+    lower: Lower = "keep",
     providers: Sequence[str] = ("cpu",),
     validate: bool = True,
     progress: Progress | None = None,
@@ -96,8 +106,14 @@ def fold(
         allow: Codes of error findings that do not stop the fold; `all` for every one.
         data: Inputs to validate with instead of generated ones: a path or an iterable of dicts from
             input name to array.
+        set_inputs: Graph inputs to bind, name -> value: a number, a boolean, an array, nested
+            lists, or text as on the command line. Type and shape are the input's. It is removed,
+            and the branches that it decides are; the result is compared with the original run on
+            these values.
         keep_overridable: Refuse to fold what depends on initializers that are graph inputs. By
             default they are folded and those inputs removed.
+        lower: What becomes of batch norms that no operator takes in: `keep` them, or write each
+            as `mul-add` (Mul and Add) or as `depthwise-conv` (a depthwise Conv of kernel size 1).
         providers: Execution providers to prove equivalence on, of `cpu` and `cuda`.
         validate: Whether to compare the result with the original before it is written.
         progress: Called with (stage, done, total).
@@ -108,13 +124,17 @@ def fold(
         LoadError: The model cannot be read.
         SaveError: The result cannot be written.
         ProviderError: A provider that was asked for is not there.
-        UsageError: Arguments contradict each other.
+        UsageError: Arguments contradict each other, or a value in `set_inputs` does not fit the
+            model.
     """
-    from bnopt.algebra.base import Context
     from bnopt.io import gc_paused
-    from bnopt.passes import apply, plan
+    from bnopt.passes import apply
+    from bnopt.passes.plan import Lower
+    from bnopt.passes.prepare import prepare
     from bnopt.rules import audit
 
+    if lower not in get_args(Lower):
+        raise UsageError(f"lower is '{lower}', not one of {', '.join(get_args(Lower))}")
     tell = progress or _silent
     tell("load", 0, 1)
     clock = Clock()
@@ -125,12 +145,14 @@ def fold(
     tell("plan", 0, 1)
     with gc_paused():
         work = source.model.clone()
-        context = Context.of(work, keep_overridable=keep_overridable)
-        findings = audit(work, context=context)
-        found = plan(work, context=context)
+        before, bytes_before = count_nodes(work), _weight_bytes(work)
+        prepared = prepare(
+            work, set_inputs=set_inputs, keep_overridable=keep_overridable, lower=lower
+        )
+        findings = audit(work, context=prepared.context)
+        found = prepared.plan
     plan_seconds = clock.lap()
 
-    before, bytes_before = count_nodes(work), _weight_bytes(work)
     result = FoldResult(
         model=source.model,
         info=source.info(),
@@ -141,7 +163,7 @@ def fold(
         node_counts=NodeCounts(before, before),
         bytes_before=bytes_before,
         bytes_after=bytes_before,
-        notes=(),
+        notes=prepared.notes,
         timings=Timings(load=load_seconds, plan=plan_seconds),
         output=None,
         dry_run=dry_run,
@@ -156,13 +178,14 @@ def fold(
         model=work,
         node_counts=NodeCounts(before, count_nodes(work)),
         bytes_after=_weight_bytes(work),
-        notes=notes,
+        notes=(*prepared.notes, *notes),
         timings=replace(result.timings, apply=clock.lap()),
     )
     if not dry_run:
         # Nothing folded is equal by construction, but a provider asked for must still be there.
-        needed = bool(found.moves) or set(providers) != {"cpu"}
-        result = prove_and_write(source, result, target, data, providers, validate and needed, tell)
+        needed = prepared.modified or set(providers) != {"cpu"}
+        proof = Proof(validate and needed, data, providers, dict(set_inputs or {}))
+        result = prove_and_write(source, result, target, proof, tell)
     return replace(result, model=source.same_kind(work))
 
 

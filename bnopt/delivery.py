@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -35,13 +35,28 @@ class Clock:
         return seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How a fold is to be proven.
+
+    Attributes:
+        wanted: Whether to compare at all.
+        data: Inputs to compare on, not generated ones.
+        providers: Execution providers to compare on.
+        set_inputs: Input name -> value that the fold bound it to; the original is run on it too.
+    """
+
+    wanted: bool
+    data: DataSource | None
+    providers: Sequence[str]
+    set_inputs: Mapping[str, object]
+
+
 def prove_and_write(
     source: Source,
     result: FoldResult,
     target: Path | None,
-    data: DataSource | None,
-    providers: Sequence[str],
-    prove: bool,
+    proof: Proof,
     tell: Progress,
 ) -> FoldResult:
     """Write beside the target, compare, and only then put it in its place.
@@ -50,16 +65,14 @@ def prove_and_write(
         source: The original.
         result: The fold; its model is written.
         target: Where to; None compares only.
-        data: Inputs to compare on, not generated ones.
-        providers: Execution providers to compare on.
-        prove: Whether to compare at all.
+        proof: How to compare.
         tell: Called with (stage, done, total).
 
     Raises:
         ValidationError: Not equivalent; nothing was written.
         SaveError: The target cannot be written.
     """
-    if target is None and not prove:
+    if target is None and not proof.wanted:
         return result
     clock = Clock()
     with ExitStack() as stack:
@@ -67,8 +80,8 @@ def prove_and_write(
         staged = _stage(source, result, target, stack)
         save_seconds = clock.lap()
         verdict: Validation | None = None
-        if prove:
-            verdict = _prove(source, staged, result, data, providers, tell, stack)
+        if proof.wanted:
+            verdict = _prove(source, staged, result, proof, tell, stack)
         validate_seconds = clock.lap()
         written = None if target is None else staged.commit()
         timings = replace(
@@ -93,15 +106,18 @@ def _prove(
     source: Source,
     staged: StagedModel,
     result: FoldResult,
-    data: DataSource | None,
-    providers: Sequence[str],
+    proof: Proof,
     tell: Progress,
     stack: ExitStack,
 ) -> Validation:
     from bnopt.judge import compare_models
 
     verdict = compare_models(
-        source.on_disk(stack), staged.path, providers=providers, data=data, progress=tell
+        _oracle(source, proof.set_inputs, stack),
+        staged.path,
+        providers=proof.providers,
+        data=proof.data,
+        progress=tell,
     )
     if verdict.equivalent is False:
         raise ValidationError(
@@ -110,6 +126,19 @@ def _prove(
             result=replace(result, validation=verdict),
         )
     return verdict
+
+
+def _oracle(source: Source, set_inputs: Mapping[str, object], stack: ExitStack) -> Path:
+    """The original as a file; with inputs set, a copy in which they are constants, no more."""
+    if not set_inputs:
+        return source.on_disk(stack)
+    from bnopt import io
+    from bnopt.passes.specialise import bind
+
+    model = source.model.clone()
+    bind(model, set_inputs)
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bnopt-"))
+    return stack.enter_context(io.stage(model, Path(folder) / "original.onnx")).path
 
 
 def _complaint(verdict: Validation) -> str:

@@ -82,9 +82,6 @@ class Context:
             return None
         constant = self.constants.resolve(value)
         if constant is None:
-            producer = value.producer()
-            if unknown == "dynamic-weight" and producer and producer.op_type == "DequantizeLinear":
-                unknown = "quantized-weight"
             return Refusal(unknown, f"the {what} '{value.name}' of {describe(node)} is no constant")
         if constant.overridable and self.keep_overridable:
             return Refusal(

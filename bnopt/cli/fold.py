@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from bnopt.cli.emit import emit
 from bnopt.cli.group import nearest
-from bnopt.cli.options import data_option, json_option, provider_option
+from bnopt.cli.options import data_option, json_option, provider_option, set_input_option
 from bnopt.cli.progress import progress_bar
 from bnopt.errors import RefusalError
 
@@ -32,10 +33,18 @@ from bnopt.errors import RefusalError
     help="Go on in spite of error findings with this code, or all; repeatable.",
 )
 @data_option
+@set_input_option
 @click.option(
     "--keep-overridable",
     is_flag=True,
     help="Keep what depends on initializers that are graph inputs too.",
+)
+@click.option(
+    "--lower",
+    type=click.Choice(["keep", "mul-add", "depthwise-conv"]),
+    default="keep",
+    show_default=True,
+    help="What to write for batch norms that cannot be folded.",
 )
 @provider_option
 @json_option
@@ -47,7 +56,9 @@ def command(
     no_validate: bool,
     allow: tuple[str, ...],
     data: str | None,
+    set_inputs: dict[str, str],
     keep_overridable: bool,
+    lower: Literal["keep", "mul-add", "depthwise-conv"],
     providers: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -72,7 +83,9 @@ def command(
                 dry_run=dry_run,
                 allow=allow,
                 data=data,
+                set_inputs=set_inputs,
                 keep_overridable=keep_overridable,
+                lower=lower,
                 providers=providers,
                 validate=not no_validate,
                 progress=progress,

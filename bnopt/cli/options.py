@@ -42,6 +42,34 @@ def data_option(command: Command) -> Command:
     )(command)
 
 
+def set_input_option(command: Command) -> Command:
+    """`--set-input`, repeatable."""
+    return click.option(
+        "set_inputs",
+        "--set-input",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_settings,
+        help="Bind a graph input to a constant, such as is_training=false, and drop the branches "
+        "that it rules out; a number, true, false, or a list of these; repeatable.",
+    )(command)
+
+
+def _settings(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Input name -> the text it is set to."""
+    found: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not name or not equals or not value.strip():
+            raise click.BadParameter(f"'{text}' is not NAME=VALUE", ctx, param)
+        if name in found:
+            raise click.BadParameter(f"the input '{name}' is set twice", ctx, param)
+        found[name] = value
+    return found
+
+
 def tolerance(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """Refuse a tolerance that is negative, infinite or NaN."""
     if value is not None and not (math.isfinite(value) and value >= 0):

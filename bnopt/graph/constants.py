@@ -21,10 +21,11 @@ from bnopt.graph.types import Types
 
 # Deterministic operators without side effects whose result depends on nothing but their inputs.
 EVALUATED = frozenset(
-    "Abs Add Cast CastLike Ceil Concat ConstantOfShape Div Equal Exp Expand Flatten Floor Gather "
-    "Log Max Min Mul Neg Not Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSum Reshape Shape Sign Size Slice Split Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze "
-    "Where".split()
+    "Abs Add And Cast CastLike Ceil Concat ConstantOfShape DequantizeLinear Div Equal Exp Expand "
+    "Flatten Floor Gather Greater GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not Or "
+    "Pow QuantizeLinear Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
+    "Reshape Shape Sign Size Slice Split Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze Where "
+    "Xor".split()
 )
 _MAX_DEPTH = 100
 

@@ -18,7 +18,8 @@ Shape: TypeAlias = tuple[int | None, ...]
 
 # Operators whose output has the shape of their first input, whatever their other inputs are.
 _SAME_AS_DATA = frozenset(
-    "BatchNormalization Cast Dropout Identity LeakyRelu Neg Relu Sigmoid Tanh".split()
+    "BatchNormalization BatchNormWithGlobalNormalization Cast Dropout Identity LeakyRelu Neg Relu "
+    "Sigmoid Tanh".split()
 )
 _MAX_DEPTH = 64
 
@@ -44,7 +45,10 @@ class Dims:
         if key not in self._known:
             if depth > _MAX_DEPTH:
                 return None
-            self._known[key] = self._merge(self._types.of(value).dims, self._local(value, depth))
+            # Readers ask for what they read, and that for its readers: this ends the circle.
+            self._known[key] = None
+            found = self._merge(self._types.of(value).dims, self._local(value, depth))
+            self._known[key] = self._from_readers(value, depth) if found is None else found
         return self._known[key]
 
     @staticmethod
@@ -60,6 +64,8 @@ class Dims:
         data = operand(node, 0)
         if data is not None and node.op_type in _SAME_AS_DATA:
             return self._of(data, depth + 1)
+        if data is not None and node.op_type in ("Transpose", "Squeeze", "Unsqueeze", "Slice"):
+            return self._moved(node, self._of(data, depth + 1))
         weight = self._constants.resolve(operand(node, 1))
         if weight is None:
             return None
@@ -84,3 +90,45 @@ class Dims:
                 aligned = (1,) * (len(inner) - len(shape)) + shape
                 return tuple(c if c > 1 else n for n, c in zip(inner, aligned, strict=True))
         return None
+
+    def _from_readers(self, value: ir.Value, depth: int) -> Shape | None:
+        """What a convolution, at once or behind elementwise operators, demands of its data."""
+        for node, index in value.uses():
+            if index != 0 or not is_standard(node, self._model):
+                continue
+            if node.op_type in _SAME_AS_DATA:
+                return self._of(node.outputs[0], depth + 1)
+            weight = self._constants.resolve(operand(node, 1)) if node.op_type == "Conv" else None
+            if weight is not None and len(weight.shape) > 2:
+                inputs = weight.shape[1] * get_int(node, "group", 1)
+                return (None, inputs, *[None] * (len(weight.shape) - 2))
+        return None
+
+    def _moved(self, node: ir.Node, inner: Shape | None) -> Shape | None:
+        """The shape behind an operator that permutes, drops, adds or cuts axes."""
+        if inner is None:
+            return None
+        if node.op_type == "Transpose":
+            perm = node.attributes.get("perm")
+            order = range(len(inner))[::-1] if perm is None else perm.as_ints()
+            return tuple(inner[axis] for axis in order) if len(order) == len(inner) else None
+        axes = self._axes(node, 3 if node.op_type == "Slice" else 1)
+        if axes is None:
+            return None
+        if node.op_type == "Slice":
+            cut = {axis % len(inner) for axis in axes}
+            return tuple(None if axis in cut else n for axis, n in enumerate(inner))
+        if node.op_type == "Squeeze":
+            gone = {axis % len(inner) for axis in axes}
+            return tuple(n for axis, n in enumerate(inner) if axis not in gone)
+        rank = len(inner) + len(axes)
+        added = {axis % rank for axis in axes}
+        rest = iter(inner)
+        return tuple(1 if axis in added else next(rest) for axis in range(rank))
+
+    def _axes(self, node: ir.Node, index: int) -> tuple[int, ...] | None:
+        attribute = node.attributes.get("axes")
+        if attribute is not None:
+            return None if attribute.is_ref() else tuple(attribute.as_ints())
+        constant = self._constants.resolve(operand(node, index))
+        return None if constant is None else tuple(int(n) for n in constant.array().reshape(-1))

@@ -70,9 +70,16 @@ def _infer(model: ir.Model) -> dict[int, TypeFact]:
     except RuntimeError:
         # onnx_ir clones sorted graphs only; of others nothing is known.
         return {}
-    for value in _produced(scratch.graph):
+    pairs = list(zip(_produced(model.graph), _produced(scratch.graph), strict=True))
+    for _, value in pairs:
         value.shape = None
         value.type = None
+    # onnx_ir cannot read the map types that inference finds behind a classifier.
+    for node in [node for node in scratch.graph if node.op_type == "ZipMap"]:
+        for output in node.outputs:
+            if output.is_graph_output():
+                scratch.graph.outputs.remove(output)
+        scratch.graph.remove(node)
     # The pass logs a warning with a traceback when inference gives up; that only means "unknown".
     logger = logging.getLogger("onnx_ir")
     level = logger.level
@@ -81,10 +88,7 @@ def _infer(model: ir.Model) -> dict[int, TypeFact]:
         ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(scratch)
     finally:
         logger.setLevel(level)
-    return {
-        id(value): TypeFact.declared(twin)
-        for value, twin in zip(_produced(model.graph), _produced(scratch.graph), strict=True)
-    }
+    return {id(value): TypeFact.declared(twin) for value, twin in pairs}
 
 
 def _produced(graph: ir.Graph) -> Iterator[ir.Value]:

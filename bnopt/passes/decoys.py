@@ -30,11 +30,11 @@ _MAX_NODES = 24
 def is_decomposed_batch_norm(unit: Unit, context: Context) -> bool:
     """Whether a unit without a BatchNormalization node is a batch norm all the same.
 
-    It multiplies by a constant that varies along one axis, and what it is applied to has not just
-    been normalised by statistics of the data itself.
+    It multiplies data of rank 2 or more by a constant that varies along one axis, and that data has
+    not just been normalised by statistics of its own, or is chosen between two by an `If`.
     """
     scale = unit.affine.scale
-    if sum(n > 1 for n in scale.shape) != 1 or unit.batch_norms:
+    if len(scale.shape) < 2 or sum(n > 1 for n in scale.shape) != 1 or unit.batch_norms:
         return False
     return not _is_normalised(unit.input, context)
 
@@ -47,7 +47,7 @@ def _is_normalised(value: ir.Value, context: Context) -> bool:
         producer = None if data is None else data.producer()
     if producer is None:
         return False
-    if producer.op_type in _NORMALIZATIONS:
+    if producer.op_type in _NORMALIZATIONS or producer.op_type == "If":
         return True
     return _uses_statistics(producer, context)
 
@@ -61,7 +61,7 @@ def _uses_statistics(start: ir.Node, context: Context) -> bool:
         if (id(node), rooted) in seen:
             continue
         seen.add((id(node), rooted))
-        if node.op_type in _REDUCTIONS:
+        if node.op_type in _REDUCTIONS or node.op_type == "If":
             if rooted:
                 return True
             continue

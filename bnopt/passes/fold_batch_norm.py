@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 
 from bnopt.passes.apply import apply
-from bnopt.passes.plan import Lower, plan
+from bnopt.passes.plan import Lower
+from bnopt.passes.prepare import prepare
 
 
 class FoldBatchNorm(ir.passes.InPlacePass):
     """Fold every batch norm that can be folded exactly; `modified` says whether any was.
 
     Args:
+        set_inputs: Graph inputs to bind, name -> value: a number, a boolean, an array, nested
+            lists, or text as on the command line. They become constants, and what they decide goes.
         keep_overridable: Refuse what depends on initializers that are graph inputs.
-        lower: How to write batch norms that stay; see `plan`.
+        lower: What to write for a batch norm that is left: `keep`, `mul-add` or `depthwise-conv`.
+
+    Raises:
+        UsageError: When called: a value in `set_inputs` that does not fit the model.
     """
 
-    def __init__(self, *, keep_overridable: bool = False, lower: Lower = "keep") -> None:
+    def __init__(
+        self,
+        *,
+        set_inputs: Mapping[str, object] | None = None,
+        keep_overridable: bool = False,
+        lower: Lower = "keep",
+    ) -> None:
         super().__init__()
+        self.set_inputs = dict(set_inputs or {})
         self.keep_overridable = keep_overridable
         self.lower: Lower = lower
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Plan and apply on `model` in place."""
-        found = plan(model, keep_overridable=self.keep_overridable, lower=self.lower)
-        apply(model, found)
-        return ir.passes.PassResult(model, bool(found.moves))
+        """Prepare, plan and apply on `model` in place."""
+        prepared = prepare(
+            model,
+            set_inputs=self.set_inputs,
+            keep_overridable=self.keep_overridable,
+            lower=self.lower,
+        )
+        apply(model, prepared.plan)
+        return ir.passes.PassResult(model, prepared.modified)

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Context, Recognized, Refusal
-from bnopt.algebra.recognizers import batch_normalization
+from bnopt.algebra.recognizers import batch_normalization, global_normalization
 from bnopt.findings import Decision, Folded, Form, Kept, Lowered, Merged, Site
 from bnopt.graph.operators import operand
 from bnopt.graph.order import in_order
@@ -27,6 +27,7 @@ from bnopt.passes.decoys import is_decomposed_batch_norm
 from bnopt.passes.fragment import Changed, Fragment, Taken
 from bnopt.passes.moves import Keep, Move, Remove, Replace, Rewrite
 from bnopt.passes.obstacles import name_obstacle
+from bnopt.passes.runtime_statistics import runtime_statistics
 from bnopt.passes.search import Search
 from bnopt.passes.units import Unit, divided, find_units
 
@@ -269,6 +270,15 @@ class _ScopePlanner:
         for node in self._scope.graph:
             if batch_normalization.matches(node):
                 found.append(self._batch_norm(node))
+            elif (computed := runtime_statistics(node, self._context)) is not None:
+                form, refusal = computed
+                kept = Kept(refusal.reason, refusal.message)
+                found.append(self._site(node, form, None, kept))
+            elif node.op_type == global_normalization.OPERATOR and id(node) not in self._by_node:
+                refused = global_normalization.recognize(node, self._context)
+                assert isinstance(refused, Refusal)
+                kept = Kept(refused.reason, refused.message)
+                found.append(self._site(node, "decomposed", None, kept))
             elif id(node) in ends:
                 unit = ends[id(node)]
                 channels = max(unit.affine.scale.shape)

@@ -68,7 +68,7 @@ class Search:
         if producer is None or producer.graph is not self._scope.graph:
             return name_obstacle(value, reader, self._scope, self._context)
         taken = other_readers(value, reader, self._context.model)
-        if taken is not None:
+        if taken is not None and not self._others_miss_it(value, affine, reader):
             return Refusal(*taken)
         into.renamed[id(value)] = value
         unit = self._units.get(id(producer))
@@ -79,6 +79,22 @@ class Search:
         if producer.op_type in carriers.BY_TYPE:
             return self._past(producer, value, affine, into, depth)
         return name_obstacle(value, reader, self._scope, self._context)
+
+    def _others_miss_it(self, value: ir.Value, affine: Affine, reader: ir.Node) -> bool:
+        """Whether all other readers cut out parts of `value` that the affine leaves as they are."""
+        others = [
+            (node, index)
+            for node, index in readers(value, self._context.model)
+            if node is not reader
+        ]
+        for node, index in others:
+            if node.op_type != "Slice" or node.graph is not self._scope.graph or index != 0:
+                return False
+            crossing = Crossing(node, index, affine, self._scope, self._context)
+            carried = carriers.forward(crossing)
+            if isinstance(carried, Refusal) or not _is_identity(carried.affines[0]):
+                return False
+        return bool(others) and not value.is_graph_output()
 
     def _past(
         self, carrier: ir.Node, value: ir.Value, affine: Affine, into: Fragment, depth: int

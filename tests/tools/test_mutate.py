@@ -23,7 +23,7 @@ def halve(n: int) -> int | Refusal:
     return n // 2
 """
 TEST = """
-from bnopt.fake.rule import Refusal, halve
+from tests.fake.rule import Refusal, halve
 
 def test_halve():
     assert halve(4) == 2
@@ -39,8 +39,8 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    # With an `__init__`, or the real package, if it is installed, would be found instead.
-    files = {"bnopt/__init__.py": "", "bnopt/fake/rule.py": RULE, "tests/test_rule.py": TEST}
+    # Not in `bnopt`: pytest would look for that package's plugin there.
+    files = {"tests/fake/rule.py": RULE, "tests/test_rule.py": TEST}
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,20 +49,20 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_exactly_the_condition_without_a_test_survives(checkout: Path) -> None:
-    before = (checkout / "bnopt/fake/rule.py").read_bytes()
-    found = run(checkout, "bnopt/fake", "--tests", "tests", "--jobs", "2")
+    before = (checkout / "tests/fake/rule.py").read_bytes()
+    found = run(checkout, "tests/fake", "--tests", "tests", "--jobs", "2")
     assert found.stdout.splitlines() == [
-        "survivor: bnopt/fake/rule.py:7: n > 100  ->  False",
+        "survivor: tests/fake/rule.py:7: n > 100  ->  False",
         "4 conditions, 3 killed, 1 survivors (1 more excused)",
     ], found.stderr
     assert found.returncode == 1
-    assert (checkout / "bnopt/fake/rule.py").read_bytes() == before
+    assert (checkout / "tests/fake/rule.py").read_bytes() == before
 
 
 def test_nothing_is_measured_with_tests_that_fail_anyway(checkout: Path) -> None:
     path = checkout / "tests/test_rule.py"
     path.write_text(TEST.replace("== 2", "== 3"))
-    found = run(checkout, "bnopt/fake", "--tests", "tests")
+    found = run(checkout, "tests/fake", "--tests", "tests")
     assert found.returncode == 1
     assert "the tests fail without any mutant" in found.stderr
     assert found.stdout == ""
@@ -70,9 +70,9 @@ def test_nothing_is_measured_with_tests_that_fail_anyway(checkout: Path) -> None
 
 def test_a_list_runs_nothing(checkout: Path) -> None:
     (checkout / "tests/test_rule.py").unlink()
-    found = run(checkout, "bnopt/fake", "--list", "--only", "n %")
+    found = run(checkout, "tests/fake", "--list", "--only", "n %")
     assert found.stdout.splitlines() == [
-        "bnopt/fake/rule.py:5: n % 2  ->  False ",
+        "tests/fake/rule.py:5: n % 2  ->  False ",
         "1 conditions, 0 excused",
     ]
 

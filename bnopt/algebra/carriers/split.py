@@ -2,8 +2,8 @@
 
 Backward, what stands behind one output (or a slice) stands at its place in the input, and the
 identity elsewhere: the other outputs stay as they are, and what a Slice leaves out nobody reads.
-Conditions: along an axis on which the affine varies, the lengths (Split) or the start, end and step
-(Slice) and the length of the input are known.
+Conditions: the axis is known; along one on which the affine varies, the lengths (Split) or the
+start, end and step (Slice) and the length of the input are, too.
 
 Source: ONNX operator specification, Split-1 to -18, Slice-1 to -13.
 """
@@ -60,22 +60,35 @@ def _split_forward(crossing: Crossing) -> Carried | Refusal:
     )
 
 
-def _ranges(crossing: Crossing) -> dict[int, slice] | Refusal:
-    starts, ends = integers(crossing, "starts", 1), integers(crossing, "ends", 2)
-    axes, steps = integers(crossing, "axes", 3), integers(crossing, "steps", 4)
-    for found in (starts, ends, axes, steps):
+def _axes(crossing: Crossing) -> tuple[int, ...] | Refusal:
+    """The axes that are cut, as they are listed."""
+    axes = integers(crossing, "axes", 3)
+    if axes is not None:
+        return axes if isinstance(axes, Refusal) else normalised(axes, crossing.affine.rank)
+    starts = integers(crossing, "starts", 1)
+    if isinstance(starts, tuple):
+        return tuple(range(len(starts)))
+    # However many there are, they are among all of them.
+    return tuple(range(crossing.affine.rank))
+
+
+def _range(crossing: Crossing, position: int) -> slice | Refusal:
+    """What is cut along the axis at `position` of the list."""
+    numbers: list[int | None] = []
+    for name, index in (("starts", 1), ("ends", 2), ("steps", 4)):
+        found = integers(crossing, name, index)
         if isinstance(found, Refusal):
             return found
-    if not isinstance(starts, tuple) or not isinstance(ends, tuple):
-        return Refusal("shape-mismatch", f"{crossing.what} has no starts or no ends")
-    where = axes if isinstance(axes, tuple) else tuple(range(len(starts)))
-    paces = steps if isinstance(steps, tuple) else (1,) * len(starts)
-    found_ranges: dict[int, slice] = {}
-    for axis, start, end, step in zip(where, starts, ends, paces, strict=True):
-        # Going backwards, an end before the first element means "all", which Python writes None.
-        stop = None if step < 0 and end < -_FAR else end
-        found_ranges[normalised([axis], crossing.affine.rank)[0]] = slice(start, stop, step)
-    return found_ranges
+        if found is not None and position < len(found):
+            numbers.append(found[position])
+        elif name == "steps" and found is None:
+            numbers.append(1)
+        else:
+            return Refusal("shape-mismatch", f"{crossing.what} has too few {name}")
+    start, end, step = numbers
+    # Going backwards, an end before the first element means "all", which Python writes None.
+    backwards_to_the_end = step is not None and step < 0 and end is not None and end < -_FAR
+    return slice(start, None if backwards_to_the_end else end, step)
 
 
 # Exporters write "to the end" as the largest or smallest integer of 32 or 64 bits.
@@ -83,21 +96,22 @@ _FAR = 1 << 30
 
 
 def _slice_backward(crossing: Crossing) -> Carried | Refusal:
-    ranges = _ranges(crossing)
-    if isinstance(ranges, Refusal):
-        return ranges
+    axes = _axes(crossing)
+    if isinstance(axes, Refusal):
+        return axes
     dims = dims_of(crossing.context, crossing.data, crossing.what)
     if isinstance(dims, Refusal):
         return dims
     affine = crossing.affine
-    for axis, part in ranges.items():
+    for position, axis in enumerate(axes):
         plain = affine.uniform_along([axis])
         if plain is not None:
             affine = plain
             continue
-        length = dims[axis]
-        if length is None:
-            return Refusal("not-carried", f"the length that {crossing.what} cuts is not known")
+        part, length = _range(crossing, position), dims[axis]
+        if isinstance(part, Refusal) or length is None:
+            unknown = Refusal("not-carried", f"the length that {crossing.what} cuts is not known")
+            return part if isinstance(part, Refusal) else unknown
         positions = np.arange(length)[part]
         if positions.size != affine.length(axis):
             return Refusal("shape-mismatch", f"{crossing.what} yields {positions.size} channels")
@@ -106,15 +120,15 @@ def _slice_backward(crossing: Crossing) -> Carried | Refusal:
 
 
 def _slice_forward(crossing: Crossing) -> Carried | Refusal:
-    ranges = _ranges(crossing)
-    if isinstance(ranges, Refusal):
-        return ranges
-    dims = dims_of(crossing.context, crossing.data, crossing.what)
-    if isinstance(dims, Refusal):
-        return dims
+    axes = _axes(crossing)
+    if isinstance(axes, Refusal):
+        return axes
     affine = crossing.affine
-    for axis, part in ranges.items():
+    for position, axis in enumerate(axes):
         if affine.length(axis) > 1:
+            part = _range(crossing, position)
+            if isinstance(part, Refusal):
+                return part
             affine = _sliced(affine, axis, part)
     return Carried({0: affine})
 

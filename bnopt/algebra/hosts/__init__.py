@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnopt.algebra.base import Absorption, Host, Refusal, Request, check_operator
-from bnopt.algebra.hosts import conv, conv_transpose, dequantize, gather, gemm, matmul
+from bnopt.algebra.hosts import conv, conv_transpose, dequantize, gather, gemm, matmul, recurrent
 
 HOSTS: tuple[Host, ...] = (
     conv.HOST,
@@ -12,6 +12,9 @@ HOSTS: tuple[Host, ...] = (
     matmul.HOST,
     gather.HOST,
     dequantize.HOST,
+    recurrent.LSTM,
+    recurrent.GRU,
+    recurrent.RNN,
 )
 
 BY_TYPE = {host.op_type: host for host in HOSTS}

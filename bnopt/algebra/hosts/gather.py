@@ -25,6 +25,10 @@ def absorb(request: Request) -> Absorption | Refusal:
     node, after = request.node, request.after
     if request.before is not None or after is None:
         return Refusal("not-linear", f"{request.what} chooses by its indices")
+    source = operand(node, 0)
+    producer = None if source is None else source.producer()
+    if producer is not None and producer.op_type == "DequantizeLinear":
+        return Refusal("quantized-weight", f"the table of {request.what} is quantized")
     table = request.context.constant(node, 0, "table", "dynamic-weight")
     if isinstance(table, Refusal):
         return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from bnopt.algebra.base import Context, Recognized, Refusal
-from bnopt.algebra.recognizers import arithmetic, batch_normalization
+from bnopt.algebra.recognizers import arithmetic, batch_normalization, global_normalization
 from bnopt.graph.scopes import Scope
 
 
@@ -13,6 +13,8 @@ def recognize(node: ir.Node, scope: Scope, context: Context) -> Recognized | Ref
     """The affine of a node, why it is none although it looks like one, or None."""
     if batch_normalization.matches(node):
         return batch_normalization.recognize(node, scope, context)
+    if node.op_type == global_normalization.OPERATOR:
+        return global_normalization.recognize(node, context)
     if node.op_type not in arithmetic.OPERATORS:
         return None
     if id(node) not in context.recognized:
