@@ -56,9 +56,9 @@ REASONS: dict[str, Reason] = _table(
     (
         "overridable",
         "a parameter or weight may be overridden by the caller",
-        """An initializer that is also a graph input can be replaced at run time. With
-        --keep-overridable bnopt must assume that it will be. Without the option such a value is
-        folded and its input removed, and the report says so.""",
+        """An initializer that is also a graph input can be replaced at run time. With --keep-
+        overridable bnopt must assume that it will be. Without the option such a value is folded
+        and its input removed, and the report says so.""",
     ),
     (
         "non-finite",
@@ -92,12 +92,6 @@ REASONS: dict[str, Reason] = _table(
         """Scale, bias, mean and variance must all have length C, and the host must have C
         output channels; the operator specification allows nothing else. The model is invalid or
         relies on a broadcast that bnopt does not assume.""",
-    ),
-    (
-        "per-activation",
-        "statistics per activation (spatial=0)",
-        """Before opset 9, spatial=0 keeps one mean and variance for each position, so the
-        affine is not per channel and a convolution cannot absorb it.""",
     ),
     (
         "extra-outputs",
@@ -149,69 +143,94 @@ REASONS: dict[str, Reason] = _table(
     (
         "graph-input",
         "the batch norm reads a model input",
-        """There is no operator before it that could take the affine. A host behind it may: that
-        is forward folding.""",
+        """There is no operator before it that could take the affine, and none behind it that
+        can: it is an output, or an activation stands between it and the next convolution or
+        product.""",
     ),
     (
         "constant-input",
         "the batch norm reads a constant",
-        """Its input is an initializer or a constant expression, so there is no host to fold
-        into.""",
+        """Its input is an initializer or a constant expression, so there is nothing to save.""",
     ),
     (
         "other-scope",
         "the value comes from another scope",
         """The operator before the batch norm stands outside the subgraph or function the batch
-        norm is in. Other branches may read the same value.""",
+        norm is in. Other branches may read the same value: an `If` with a batch norm in each
+        branch and the convolution outside has no fold, unless --set-input decides it.""",
     ),
     (
         "dynamic-weight",
         "the host's weight or bias is not a constant",
-        """The operator in front is linear, but the operand that would take the affine is
-        computed at run time or is a graph input without a value. For Gemm and MatMul: the
-        constant operand does not own the batch norm's channel axis.""",
+        """The operator is linear, but the operand that would take the affine is computed at run
+        time or is a graph input without a value. For Gemm and MatMul: the constant operand does
+        not own the batch norm's channel axis.""",
     ),
     (
         "quantized-weight",
-        "the host's weight comes from DequantizeLinear",
-        """Scaling the dequantized weight would turn the quantized layer into a float one.""",
+        "a quantized weight cannot take the scale",
+        """A weight behind DequantizeLinear takes a scale per channel into its quantization
+        scale, and its integers stay. That is not possible where the scale is one for the whole
+        tensor and the opset is below 13, where it belongs to blocks or to another axis, where
+        other operators read the weight too, or where a negative factor would have to mirror an
+        integer that has no mirror image (-128).""",
     ),
     (
         "channel-axis",
-        "the batch norm's axis is not the host's output-feature axis",
-        """Batch norm works on axis 1. For a MatMul on rank-3 data the features of the constant
-        right operand are on axis 2, so the weights cannot take a per-axis-1 scale, even if both
-        axes have the same length.""",
+        "the affine varies along an axis that the host does not own",
+        """A convolution has its features on axis 1; a MatMul on rank-3 data has those of its
+        constant right operand on axis 2, so its weights cannot take a scale along axis 1, even
+        if both axes have the same length. Statistics per activation vary along several axes at
+        once.""",
     ),
     (
         "unknown-rank",
         "the rank of the data is not known",
-        """Which axis of the weight is the channel axis depends on the rank, and neither the
+        """Along which axis of the weight an affine goes depends on the rank, and neither the
         declared inputs nor shape inference tell it. Declare the shapes of the model's inputs.""",
     ),
     (
         "bias-shape",
-        "the constant that is added is not per channel",
-        """An Add or Sub stands between host and batch norm, and its constant varies along other
-        axes than the channel axis, or broadcasts the data to a larger shape.""",
+        "the constant that is added or multiplied may broadcast the data",
+        """An Add, Sub, Mul or Div stands between host and batch norm, and its constant is
+        larger than the data along some axis, or the length of the data there is not known. Such
+        an operator copies the data, and is no affine of it.""",
     ),
     (
         "not-linear",
-        "the operator in front is not linear",
-        """An affine does not commute with it (Relu, Sigmoid, Clip, a product of two computed
-        values...), so it cannot be moved into weights further up.""",
+        "an operator in the way is not linear",
+        """An affine does not commute with it (Sigmoid, Clip, a product of two computed
+        values...), or only a scale does (Relu) and the shift is not zero and has nowhere to
+        stay.""",
     ),
     (
         "residual",
-        "the batch norm follows a sum of two computed values",
-        """Both branches of the sum would have to absorb the scale. bnopt does not do this yet.""",
+        "a sum of computed values that cannot all take the scale",
+        """All terms of the sum would have to absorb the scale, and one of them the shift. The
+        message names the term that cannot. Downstream, the other terms would have to be divided
+        by it.""",
+    ),
+    (
+        "padding",
+        "a shift cannot pass an operator that pads with zeros",
+        """A convolution that pads sees zeros at the border, where the batch norm in front of it
+        gave its shift; a ConvTranspose sums over fewer elements there; a Pad writes one number
+        for all channels. The scale alone could pass, but the shift cannot stay behind as an Add
+        either, because the scale is zero in a channel or the type of the data is not known.""",
+    ),
+    (
+        "sign",
+        "an operator lets positive scales pass only",
+        """A maximum, Relu, LeakyRelu or PRelu commutes with scales that are not negative. Here
+        at least one channel has a negative one.""",
     ),
     (
         "not-carried",
-        "an operator stands between host and batch norm that bnopt does not carry affines through",
-        """The operator (Transpose, Reshape, pooling, Concat, Pad, ...) may commute with a
-        per-channel affine, but this version folds only into the operator directly in front, or
-        through a constant bias.""",
+        "an operator stands in between that does not let this affine through",
+        """Affines pass Transpose, Reshape, Concat, Pad, pooling, Resize and other operators,
+        each under its own condition; here it does not hold: an axis along which the affine
+        varies is mixed with others, resized or reduced, lengths are not known, a Cast rounds, a
+        mask or index is read.""",
     ),
     (
         "unknown-operator",

@@ -250,11 +250,14 @@ class Carried:
         affines: By input index (backward) or output index (forward); identities are left out.
         operands: New constants of the carrier, such as the value of a Pad.
         one_of: Shifts by input index, one of which must go that way after `affines`.
+        narrow: Affines by input index that do the same but are the identity wherever the carrier
+            does not look; for inputs that have other readers.
     """
 
     affines: Mapping[int, Affine]
     operands: tuple[NewOperand, ...] = ()
     one_of: Mapping[int, Affine] = field(default_factory=dict[int, Affine])
+    narrow: Mapping[int, Affine] = field(default_factory=dict[int, Affine])
 
 
 CarrierFunction: TypeAlias = Callable[[Crossing], "Carried | Refusal"]

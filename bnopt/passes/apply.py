@@ -8,11 +8,9 @@ import onnx_ir as ir
 
 from bnopt.algebra.base import NewOperand
 from bnopt.graph.edits import Editor
+from bnopt.graph.ir_version import raise_ir_version
 from bnopt.passes.moves import Keep, Move, Remove, Rewrite, Step
 from bnopt.passes.plan import Plan
-
-# The first IR version in which an initializer need not be a graph input as well.
-_IR_VERSION = 4
 
 
 def apply(model: ir.Model, plan: Plan) -> tuple[str, ...]:
@@ -24,7 +22,7 @@ def apply(model: ir.Model, plan: Plan) -> tuple[str, ...]:
     if not plan.moves:
         return ()
     editor = Editor(model)
-    notes = _raise_ir_version(model)
+    notes = list(raise_ir_version(model))
     for move in plan.moves:
         _apply_move(editor, move)
     for value in plan.renamed:
@@ -79,27 +77,3 @@ def _make(editor: Editor, anchor: ir.Node, step: Step) -> ir.Node:
         for name, value in step.attributes
     ]
     return editor.new_node(anchor, step.op_type, constants, attributes)
-
-
-def _raise_ir_version(model: ir.Model) -> list[str]:
-    """Before IR 4 every initializer must be an input; new ones should not become inputs.
-
-    Runtimes treat those inputs as constants before IR 4, and as overridable, hence not to be
-    optimised, from IR 4 on. So they cease to be inputs with the version that demanded it.
-    """
-    if model.ir_version >= _IR_VERSION:
-        return []
-    old = model.ir_version
-    model.ir_version = _IR_VERSION
-    graph = model.graph
-    formal = [value for value in graph.inputs if value.is_initializer()]
-    if not formal:
-        return [f"IR version raised from {old} to {_IR_VERSION}"]
-    keep = [value for value in graph.inputs if not value.is_initializer()]
-    graph.inputs.clear()
-    graph.inputs.extend(keep)
-    note = (
-        f"IR version raised from {old} to {_IR_VERSION}, where initializers need not be inputs; "
-        f"{len(formal)} of them no longer are"
-    )
-    return [note]

@@ -7,9 +7,15 @@ import onnx_ir as ir
 from bnopt.algebra import recognizers
 from bnopt.algebra.base import Context, Refusal
 from bnopt.algebra.recognizers import batch_normalization
-from bnopt.graph.operators import is_standard
+from bnopt.graph.operators import is_standard, since_version
 from bnopt.graph.scopes import Scope
 from bnopt.graph.uses import describe
+
+
+def is_known(node: ir.Node, scope: Scope, context: Context) -> bool:
+    """Whether a node is an operator of ONNX in the opset that holds."""
+    known = is_standard(node, context.model)
+    return known and since_version(node.op_type, scope.opset) is not None
 
 
 def name_obstacle(value: ir.Value, reader: ir.Node, scope: Scope, context: Context) -> Refusal:
@@ -23,7 +29,7 @@ def name_obstacle(value: ir.Value, reader: ir.Node, scope: Scope, context: Conte
         return Refusal(
             "other-scope", f"{describe(reader)} reads '{value.name}' from an outer scope"
         )
-    if not is_standard(producer, context.model):
+    if not is_known(producer, scope, context):
         return Refusal("unknown-operator", f"{describe(producer)} is not an ONNX operator")
     if not batch_normalization.matches(producer):
         found = recognizers.recognize(producer, scope, context)

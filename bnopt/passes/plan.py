@@ -26,7 +26,7 @@ from bnopt.passes import writing
 from bnopt.passes.decoys import is_decomposed_batch_norm
 from bnopt.passes.fragment import Changed, Fragment, Taken
 from bnopt.passes.moves import Keep, Move, Remove, Replace, Rewrite
-from bnopt.passes.obstacles import name_obstacle
+from bnopt.passes.obstacles import is_known
 from bnopt.passes.runtime_statistics import runtime_statistics
 from bnopt.passes.search import Search
 from bnopt.passes.units import Unit, divided, find_units
@@ -293,14 +293,23 @@ class _ScopePlanner:
             return self._site(node, "batch_normalization", channels, self._decisions[id(node)])
         if found.reason == "unknown-rank":
             # What makes the rank unknown says more.
-            obstacle = name_obstacle(
-                node.inputs[0] or node.outputs[0], node, self._scope, self._context
-            )
-            found = obstacle if obstacle.reason == "unknown-operator" else found
+            found = self._unknown_operator(node) or found
         form: Form = "batch_normalization"
         if found.reason == "batch-statistics":
             form = "batch_statistics"
         return self._site(node, form, channels, Kept(found.reason, found.message))
+
+    def _unknown_operator(self, node: ir.Node) -> Refusal | None:
+        """The first operator upstream, by first inputs, whose output is not known to onnx."""
+        value = operand(node, 0)
+        for _ in range(16):
+            producer = None if value is None else value.producer()
+            if producer is None:
+                return None
+            if not is_known(producer, self._scope, self._context):
+                return Refusal("unknown-operator", f"{describe(producer)} is not an ONNX operator")
+            value = operand(producer, 0)
+        return None
 
     def _site(self, node: ir.Node, form: Form, channels: int | None, decision: Decision) -> Site:
         place = self._scope

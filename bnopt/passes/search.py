@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from bnopt.algebra import carriers, hosts
+from bnopt.algebra import carriers, hosts, recognizers
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Carried, Context, Crossing, Refusal
 from bnopt.algebra.double_double import DoubleDouble
@@ -46,7 +46,13 @@ class Search:
         self._sites = sites
 
     def upstream(
-        self, value: ir.Value, affine: Affine, reader: ir.Node, into: Fragment, depth: int = 0
+        self,
+        value: ir.Value,
+        affine: Affine,
+        reader: ir.Node,
+        into: Fragment,
+        depth: int = 0,
+        narrow: Affine | None = None,
     ) -> Refusal | None:
         """Make what `reader` reads as `value` become `affine` of it.
 
@@ -56,6 +62,7 @@ class Search:
             reader: The only node that may read it.
             into: Where the changes go.
             depth: How many carriers have been passed.
+            narrow: What does the same for `reader`, but less for others.
 
         Returns:
             Why it cannot be done; then `into` is of no use any more.
@@ -68,8 +75,10 @@ class Search:
         if producer is None or producer.graph is not self._scope.graph:
             return name_obstacle(value, reader, self._scope, self._context)
         taken = other_readers(value, reader, self._context.model)
-        if taken is not None and not self._others_miss_it(value, affine, reader):
-            return Refusal(*taken)
+        if taken is not None:
+            if narrow is None or not self._others_miss_it(value, narrow, reader):
+                return Refusal(*taken)
+            affine = narrow
         into.renamed[id(value)] = value
         unit = self._units.get(id(producer))
         if unit is not None:
@@ -77,7 +86,10 @@ class Search:
         if producer.op_type in hosts.BY_TYPE:
             return into.ask(producer, self._scope, self._context, after=affine)
         if producer.op_type in carriers.BY_TYPE:
-            return self._past(producer, value, affine, into, depth)
+            refusal = self._past(producer, value, affine, into, depth)
+            # A sum with a constant that is no affine says more of itself as such.
+            seen = recognizers.recognize(producer, self._scope, self._context)
+            return seen if refusal is not None and isinstance(seen, Refusal) else refusal
         return name_obstacle(value, reader, self._scope, self._context)
 
     def _others_miss_it(self, value: ir.Value, affine: Affine, reader: ir.Node) -> bool:
@@ -107,7 +119,8 @@ class Search:
             return carried
         refusal = self._edit(carrier, carried, into)
         for index, part in carried.affines.items():
-            refusal = refusal or self._operand(carrier, index, part, into, depth)
+            narrow = carried.narrow.get(index)
+            refusal = refusal or self._operand(carrier, index, part, into, depth, narrow)
         if refusal is None and carried.one_of:
             refusal = self._one_of(carrier, carried, into, depth)
         if refusal is not None and len(carried.affines) > 1:
@@ -129,14 +142,20 @@ class Search:
         return refusal
 
     def _operand(
-        self, carrier: ir.Node, index: int, affine: Affine, into: Fragment, depth: int
+        self,
+        carrier: ir.Node,
+        index: int,
+        affine: Affine,
+        into: Fragment,
+        depth: int,
+        narrow: Affine | None = None,
     ) -> Refusal | None:
         value = carrier.inputs[index]
         if value is None:
             return Refusal("shape-mismatch", f"{describe(carrier)} lacks an operand")
         if self._context.is_constant(value):
             return self._constant(carrier, index, affine, into)
-        return self.upstream(value, affine, carrier, into, depth + 1)
+        return self.upstream(value, affine, carrier, into, depth + 1, narrow)
 
     def _constant(
         self, carrier: ir.Node, index: int, affine: Affine, into: Fragment

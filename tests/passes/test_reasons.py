@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from graphs import conv_bn, decisions, folded, model, normal, statistics
+from graphs import assert_same, conv_bn, decisions, folded, model, normal, statistics
 from onnx import helper
 
 from bnopt.reasons import REASONS
@@ -94,6 +94,12 @@ def annotated(proto: onnx.ModelProto, name: str, shape: list[int | None]) -> onn
     return proto
 
 
+def without_shape(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same, but nobody says what rank its input has."""
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    return proto
+
+
 def attribute_of_a_function() -> onnx.ModelProto:
     """Epsilon is the caller's to choose."""
     functions = """
@@ -133,7 +139,23 @@ def no_opset() -> onnx.ModelProto:
     return proto
 
 
+def quantized(opset: int = 17, axis: int | None = None, **replace: Any) -> onnx.ModelProto:
+    """A convolution with a weight of int8."""
+    chosen = "" if axis is None else f"<axis = {axis}>"
+    weights = {
+        "Q": np.ones((4, 3, 1, 1), np.int8),
+        "s": np.float32(0.1),
+        "z": np.int8(0),
+        **replace,
+    }
+    return image(
+        f"w = DequantizeLinear{chosen}(Q, s, z) c = Conv(x, w) {BN}", opset, W=None, **weights
+    )
+
+
 STATS = "b, m, v"
+LATE = f"y = BatchNormalization(d, g, {STATS})"
+EXPANDED = np.array([1, 4, 6, 6])
 nan = float("nan")
 CASES: dict[str, list[onnx.ModelProto]] = {
     "training-mode": [
@@ -208,23 +230,14 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         image(f"c = Conv(x, W, B) {BN}", B=normal(1)),
         image(f"c = ConvTranspose(x, W) {BN}", W=normal(3, 1, 1, 1)),
         image(f"c = Conv(x, W) {BN}", g=normal(1, 4)),
-        # One output channel that the bias broadcasts to four.
+        model(  # no batch norm works on vectors
+            f"g (float[3] x) => (float[4] y) {{ c = MatMul(x, W) {BN} }}",
+            W=normal(3, 4),
+            **statistics(4),
+        ),
         image(
             f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
-            W=normal(1, 3, 1, 1),
-            A=normal(1, 4, 1, 1),
-        ),
-        flat(f"c = Gemm(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})"),
-        flat(f"c = MatMul(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})"),
-    ],
-    "per-activation": [
-        image(
-            f"c = Conv(x, W) y = BatchNormalization<spatial = 0>(c, g, {STATS})",
-            7,
-            g=normal(4, 6, 6),
-            b=normal(4, 6, 6),
-            m=normal(4, 6, 6),
-            v=np.abs(normal(4, 6, 6)),
+            A=normal(1, 2, 1, 1),
         ),
         image(f"c = Conv(x, W) y = BatchNormalization<spatial = 0, is_test = 1>(c, g, {STATS})", 6),
     ],
@@ -248,20 +261,9 @@ CASES: dict[str, list[onnx.ModelProto]] = {
             **statistics(4),
         ),
         image(f"c = Conv(x, W) z = BatchNormalization(c, g, {STATS}) y = Add(z, c)"),
-        image(
-            f"c = Conv(x, W) d = Add(c, A) z = BatchNormalization(d, g, {STATS}) y = Add(z, c)",
-            A=normal(1, 4, 1, 1),
-        ),
     ],
     "graph-output": [
         with_output(image(f"c = Conv(x, W) {BN}"), "c"),
-        with_output(
-            image(
-                f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
-                A=normal(1, 4, 1, 1),
-            ),
-            "c",
-        ),
     ],
     "captured": [captured()],
     "unread": [image(f"c = Conv(x, W) d = BatchNormalization(c, g, {STATS}) y = Conv(x, W)")],
@@ -294,63 +296,16 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         ),
     ],
     "quantized-weight": [
-        image(
-            f"w = DequantizeLinear(Q, s, z) c = Conv(x, w) {BN}",
-            W=None,
-            Q=np.ones((4, 3, 1, 1), np.int8),
-            s=np.float32(0.1),
-            z=np.int8(0),
-        ),
+        quantized(opset=12),  # a scale for each channel came with opset 13
+        quantized(Q=np.full((4, 3, 1, 1), -128, np.int8), g=-np.ones(4, np.float32)),
+        quantized(s=np.full(3, 0.1, np.float32), z=np.zeros(3, np.int8), axis=1),
+        with_output(quantized(), "w"),
     ],
     "channel-axis": [
-        model(  # a vector has no rows
-            f"g (float[3] x) => (float[4] y) {{ c = MatMul(x, W) {BN} }}",
-            W=normal(3, 4),
-            **statistics(4),
-        ),
         model(
             f"g (float[N,4,3] x) => (float[N,4,4] y) {{ c = MatMul(x, W) {BN} }}",
             W=normal(3, 4),
             **statistics(4),
-        ),
-    ],
-    "unknown-rank": [
-        annotated(
-            model(
-                f"""g (float[N,3] x) => (float[N,4] y) {{
-                    r = u.Strange(x)
-                    c = MatMul(r, W) {BN} }}""",
-                domains=', "u": 1',
-                W=normal(3, 4),
-                **statistics(4),
-            ),
-            "r",
-            [None, 3],
-        ),
-        model(
-            f"""g (float[N,3] x) => (float[N,4] y) {{
-                r = u.Strange(x)
-                c = MatMul(r, W) {BN} }}""",
-            domains=', "u": 1',
-            W=normal(3, 4),
-            **statistics(4),
-        ),
-    ],
-    "bias-shape": [
-        image(
-            f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
-            A=normal(1, 2, 1, 1),
-        ),
-        model(  # a single number, but of rank 3: the rows move to axis 1
-            f"""g (float[4,3] x) => (float[1,4,4] y) {{
-                c = MatMul(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS}) }}""",
-            W=normal(3, 4),
-            A=normal(1, 1, 1),
-            **statistics(4),
-        ),
-        image(
-            f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
-            A=normal(1, 4, 6, 6),
         ),
         model(  # the constant runs along the features, the batch norm along the rows
             f"""g (float[N,4,3] x) => (float[N,4,4] y) {{
@@ -359,12 +314,50 @@ CASES: dict[str, list[onnx.ModelProto]] = {
             A=normal(4),
             **statistics(4),
         ),
-        model(  # it would add a dimension
-            f"""g (float[1,3] x) => (float[1,1,4] y) {{
+        image(
+            f"c = Conv(x, W) y = BatchNormalization<spatial = 0>(c, g, {STATS})",
+            7,
+            g=normal(4, 6, 6),
+            b=normal(4, 6, 6),
+            m=normal(4, 6, 6),
+            v=np.abs(normal(4, 6, 6)),
+        ),
+    ],
+    "unknown-rank": [
+        without_shape(
+            model(
+                f"g (float[N,3] x) => (float[N,4] y) {{ c = MatMul(x, W) {BN} }}",
+                W=normal(3, 4),
+                **statistics(4),
+            )
+        ),
+        annotated(
+            without_shape(
+                model(
+                    f"g (float[N,3] x) => (float[N,4] y) {{ c = MatMul(x, W) {BN} }}",
+                    W=normal(3, 4),
+                    **statistics(4),
+                )
+            ),
+            "c",
+            [None, 4],
+        ),
+    ],
+    "bias-shape": [
+        # One output channel that the constant broadcasts to four.
+        image(
+            f"c = Conv(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})",
+            W=normal(1, 3, 1, 1),
+            A=normal(1, 4, 1, 1),
+        ),
+        flat(f"c = Gemm(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})"),
+        flat(f"c = MatMul(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS})"),
+        model(  # a single number, but of rank 3: the rows move to axis 1
+            f"""g (float[4,3] x) => (float[1,4,4] y) {{
                 c = MatMul(x, W) d = Add(c, A) y = BatchNormalization(d, g, {STATS}) }}""",
             W=normal(3, 4),
-            A=normal(1, 1, 4),
-            **statistics(1),
+            A=normal(1, 1, 1),
+            **statistics(4),
         ),
     ],
     "not-linear": [
@@ -373,12 +366,33 @@ CASES: dict[str, list[onnx.ModelProto]] = {
     ],
     "residual": [two_inputs(f"c = Add(x, z) {BN}"), two_inputs(f"c = Sub(x, z) {BN}")],
     "not-carried": [
-        image(f"a = Conv(x, W) c = MaxPool<kernel_shape = [1, 1]>(a) {BN}"),
-        image(f"a = Conv(x, W) c = Mul(a, A) {BN}", A=normal(1, 4, 1, 1)),
+        image(f"a = Conv(x, W) c = ReduceMean<axes = [1]>(a) d = Expand(c, E) {LATE}", E=EXPANDED),
+        image(f"a = Conv(x, W) s = Cast<to = 10>(a) d = Cast<to = 1>(s) {LATE}"),
+        image(f"a = Conv(x, W) d = Dropout(a, R, T) {LATE}", R=np.float32(0.5), T=np.bool_(True)),
+    ],
+    "sign": [
+        image(
+            f"a = Conv(x, W) c = MaxPool<kernel_shape = [1, 1]>(a) {BN}", g=-np.ones(4, np.float32)
+        ),
+    ],
+    "padding": [
+        model(  # the shift has no scale to be divided by
+            f"""g (float[N,4,6,6] x) => (float[N,2,6,6] z) {{
+                y = BatchNormalization(x, g, {STATS}) z = Conv<pads = [1, 1, 1, 1]>(y, W) }}""",
+            W=normal(2, 4, 3, 3),
+            **{**statistics(4), "g": np.array([1, 0, 1, 1], np.float32)},
+        ),
     ],
     "unknown-operator": [
         operator_that_is_a_function(),
         image(f"c = u.Conv(x, W) {BN}", domains=', "u": 1'),
+        model(  # it hides the rank of all that follows
+            f"""g (float[N,3] x) => (float[N,4] y) {{
+                r = u.Strange(x) c = MatMul(r, W) {BN} }}""",
+            domains=', "u": 1',
+            W=normal(3, 4),
+            **statistics(4),
+        ),
         image(
             f"c = Conv(x, W) d = u.Add(c, A) y = BatchNormalization(d, g, {STATS})",
             A=normal(1, 4, 1, 1),
@@ -417,6 +431,24 @@ def test_reason(reason: str, index: int) -> None:
     assert result == ir.to_proto(
         ir.from_proto(onnx.ModelProto.FromString(proto.SerializeToString()))
     )
+
+
+@pytest.mark.parametrize("reader", ["shared-output", "graph-output"])
+def test_a_bias_in_front_of_a_batch_norm_that_stays_is_merged_into_it(reader: str) -> None:
+    """The value before both has another reader; the two affines become one all the same."""
+    proto = image(
+        f"c = Conv(x, W) d = Add(c, A) z = BatchNormalization(d, g, {STATS}) y = Tanh(z)",
+        A=normal(1, 4, 1, 1),
+    )
+    name = "c"
+    if reader == "shared-output":
+        name = "e"
+        proto.graph.node.append(helper.make_node("Sigmoid", ["c"], ["e"]))
+    proto.graph.output.append(helper.make_tensor_value_info(name, 1, ["N", 4, 6, 6]))
+    assert decisions(proto) == [reader]
+    result, _ = folded(proto)
+    assert "Add" not in [node.op_type for node in result.graph.node]
+    assert_same(proto, x=normal(2, 3, 6, 6))
 
 
 def test_every_reason_is_documented_and_tested() -> None:

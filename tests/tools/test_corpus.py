@@ -23,7 +23,7 @@ main (float[N,2,3,3] x) => (float[N,2,3,3] z)
 {
     c = Conv(x, w)
     y = BatchNormalization(c, g, b, m, v)
-    r = Relu(y)
+    r = Sigmoid(y)
     z = BatchNormalization(r, g, b, m, v)
 }
 """

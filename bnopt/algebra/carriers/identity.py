@@ -34,11 +34,11 @@ def _dropout(crossing: Crossing) -> Carried | Refusal:
     if crossing.index != 0 or is_read(node, 1):
         return Refusal("not-carried", f"somebody reads the mask of {crossing.what}")
     if opset < 7 and not get_int(node, "is_test", 0):
-        return Refusal("training-mode", f"{crossing.what} has is_test=0")
+        return Refusal("not-carried", f"{crossing.what} has is_test=0")
     if has_operand(node, 2):
         training = crossing.context.constants.resolve(operand(node, 2))
         if not isinstance(training, Constant) or training.array().any():
-            return Refusal("training-mode", f"{crossing.what} may be in training mode")
+            return Refusal("not-carried", f"{crossing.what} may be in training mode")
     return Carried({0: crossing.affine})
 
 

@@ -102,21 +102,34 @@ def _slice_backward(crossing: Crossing) -> Carried | Refusal:
     dims = dims_of(crossing.context, crossing.data, crossing.what)
     if isinstance(dims, Refusal):
         return dims
-    affine = crossing.affine
+    affine = narrow = crossing.affine
+    known = True
     for position, axis in enumerate(axes):
+        cut_out = _uncut(crossing, narrow, position, axis, dims[axis])
         plain = affine.uniform_along([axis])
-        if plain is not None:
-            affine = plain
-            continue
-        part, length = _range(crossing, position), dims[axis]
-        if isinstance(part, Refusal) or length is None:
-            unknown = Refusal("not-carried", f"the length that {crossing.what} cuts is not known")
-            return part if isinstance(part, Refusal) else unknown
-        positions = np.arange(length)[part]
-        if positions.size != affine.length(axis):
-            return Refusal("shape-mismatch", f"{crossing.what} yields {positions.size} channels")
-        affine = placed(affine, axis, positions, length)
-    return Carried({0: affine})
+        if isinstance(cut_out, Refusal) and plain is None:
+            return cut_out
+        if isinstance(cut_out, Refusal):
+            known = False
+        else:
+            narrow = cut_out
+        affine = plain or narrow
+    return Carried({0: affine}, narrow={0: narrow} if known else {})
+
+
+def _uncut(
+    crossing: Crossing, affine: Affine, position: int, axis: int, length: int | None
+) -> Affine | Refusal:
+    """The affine where the Slice reads along one axis, and the identity elsewhere."""
+    part = _range(crossing, position)
+    if isinstance(part, Refusal):
+        return part
+    if length is None:
+        return Refusal("not-carried", f"the length that {crossing.what} cuts is not known")
+    positions = np.arange(length)[part]
+    if affine.length(axis) not in (1, positions.size):
+        return Refusal("shape-mismatch", f"{crossing.what} yields {positions.size} channels")
+    return placed(affine, axis, positions, length)
 
 
 def _slice_forward(crossing: Crossing) -> Carried | Refusal:
