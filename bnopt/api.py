@@ -31,7 +31,7 @@ from bnopt.source import Model, Source, count_nodes
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from bnopt.passes.plan import Lower
+    from bnopt.passes.outcome import Lower
     from bnopt.runtime.data import DataSource
 
 __all__ = [
@@ -129,7 +129,7 @@ def fold(
     """
     from bnopt.io import gc_paused
     from bnopt.passes import apply
-    from bnopt.passes.plan import Lower
+    from bnopt.passes.outcome import Lower
     from bnopt.passes.prepare import prepare
     from bnopt.rules import audit
 

@@ -15,10 +15,17 @@ Form: TypeAlias = Literal["batch_normalization", "decomposed", "batch_statistics
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The affine went into the weights of the host node `into`."""
+    """The affine went into the weights of the host node `into`.
+
+    Attributes:
+        into: The host, or the first of several.
+        message: All of them, and what went where.
+        leaves_add: Whether only the scale went, and the shift stays as an Add.
+    """
 
     into: str
     message: str = ""
+    leaves_add: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from bnopt.passes.apply import apply
-from bnopt.passes.plan import Lower
+from bnopt.passes.outcome import Lower
 from bnopt.passes.prepare import prepare
 
 

@@ -24,7 +24,7 @@ from bnopt.passes.obstacles import name_obstacle
 from bnopt.passes.units import Unit
 
 # A network has few carriers between two hosts; longer walks only cost time.
-_MAX_DEPTH = 100
+_MAX_DEPTH = 32
 
 
 class Search:

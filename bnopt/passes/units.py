@@ -13,7 +13,7 @@ import onnx_ir as ir
 from bnopt.algebra import recognizers
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Context, Recognized
-from bnopt.algebra.recognizers import batch_normalization
+from bnopt.algebra.recognizers import arithmetic, batch_normalization
 from bnopt.graph.scopes import Scope
 from bnopt.graph.uses import other_readers
 
@@ -45,10 +45,9 @@ class Unit:
         return [node for node in self.nodes if batch_normalization.matches(node)]
 
     @property
-    def is_shift(self) -> bool:
-        """Whether it only adds."""
-        scale = self.affine.scale
-        return bool((scale.hi == 1).all() and not scale.lo.any())
+    def is_arithmetic(self) -> bool:
+        """Whether it consists of Mul, Add and the like already."""
+        return all(node.op_type in arithmetic.OPERATORS for node in self.nodes)
 
 
 def find_units(nodes: list[ir.Node], scope: Scope, context: Context) -> list[Unit]:

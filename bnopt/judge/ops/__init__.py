@@ -9,7 +9,7 @@ from bnopt.judge.ops.casts import Cast, CastLike, LogSoftmax, Softmax
 from bnopt.judge.ops.control import Loop
 from bnopt.judge.ops.conv import Conv, ConvTranspose
 from bnopt.judge.ops.normalization import LRN, BatchNormalization
-from bnopt.judge.ops.pool import AveragePool, LpPool, MaxPool
+from bnopt.judge.ops.pool import AveragePool, GlobalMaxPool, LpPool, MaxPool
 from bnopt.judge.ops.quantized import (
     ConvInteger,
     DequantizeLinear,
@@ -19,6 +19,7 @@ from bnopt.judge.ops.quantized import (
     QLinearMatMul,
 )
 from bnopt.judge.ops.shapes import OneHot, Unsqueeze
+from bnopt.judge.ops.upsample import Upsample
 
 OPERATORS = (
     AveragePool,
@@ -30,6 +31,7 @@ OPERATORS = (
     ConvTranspose,
     DequantizeLinear,
     DynamicQuantizeLinear,
+    GlobalMaxPool,
     LRN,
     Loop,
     LpPool,
@@ -39,6 +41,7 @@ OPERATORS = (
     QLinearConv,
     QLinearMatMul,
     Unsqueeze,
+    Upsample,
 )
 
 BEFORE_OPSET_13 = (LogSoftmax, Softmax)

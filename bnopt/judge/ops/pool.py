@@ -125,6 +125,13 @@ class AveragePool(OpRun):
         return (total / functools.reduce(_outer, map(np.asarray, counts)),)
 
 
+class GlobalMaxPool(OpRun):
+    """The maximum over all spatial axes; onnx's own is right for two of them only."""
+
+    def _run(self, x: NDArray[Any]) -> tuple[NDArray[Any]]:
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
 class LpPool(OpRun):
     """LpPool, opsets 2 to 22: the p-norm of each window."""
 
