@@ -21,6 +21,8 @@ _SAME_AS_DATA = frozenset(
     "BatchNormalization BatchNormWithGlobalNormalization Cast Dropout Identity LeakyRelu Neg Relu "
     "Sigmoid Tanh".split()
 )
+_REDUCTIONS = frozenset(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"))
+_MOVES = _REDUCTIONS | {"Slice", "Squeeze", "Transpose", "Unsqueeze"}
 _MAX_DEPTH = 64
 
 
@@ -45,8 +47,6 @@ class Dims:
         if key not in self._known:
             if depth > _MAX_DEPTH:
                 return None
-            # Readers ask for what they read, and that for its readers: this ends the circle.
-            self._known[key] = None
             found = self._merge(self._types.of(value).dims, self._local(value, depth))
             self._known[key] = self._from_readers(value, depth) if found is None else found
         return self._known[key]
@@ -64,7 +64,7 @@ class Dims:
         data = operand(node, 0)
         if data is not None and node.op_type in _SAME_AS_DATA:
             return self._of(data, depth + 1)
-        if data is not None and node.op_type in ("Transpose", "Squeeze", "Unsqueeze", "Slice"):
+        if data is not None and node.op_type in _MOVES:
             return self._moved(node, self._of(data, depth + 1))
         weight = self._constants.resolve(operand(node, 1))
         if weight is None:
@@ -93,11 +93,14 @@ class Dims:
 
     def _from_readers(self, value: ir.Value, depth: int) -> Shape | None:
         """What a convolution, at once or behind elementwise operators, demands of its data."""
+        if depth > _MAX_DEPTH:
+            return None
         for node, index in value.uses():
             if index != 0 or not is_standard(node, self._model):
                 continue
             if node.op_type in _SAME_AS_DATA:
-                return self._of(node.outputs[0], depth + 1)
+                output = node.outputs[0]
+                return self._types.of(output).dims or self._from_readers(output, depth + 1)
             weight = self._constants.resolve(operand(node, 1)) if node.op_type == "Conv" else None
             if weight is not None and len(weight.shape) > 2:
                 inputs = weight.shape[1] * get_int(node, "group", 1)
@@ -105,8 +108,8 @@ class Dims:
         return None
 
     def _moved(self, node: ir.Node, inner: Shape | None) -> Shape | None:
-        """The shape behind an operator that permutes, drops, adds or cuts axes."""
-        if inner is None:
+        """The shape behind an operator that permutes, drops, adds, cuts or reduces axes."""
+        if not inner:
             return None
         if node.op_type == "Transpose":
             perm = node.attributes.get("perm")
@@ -118,7 +121,10 @@ class Dims:
         if node.op_type == "Slice":
             cut = {axis % len(inner) for axis in axes}
             return tuple(None if axis in cut else n for axis, n in enumerate(inner))
-        if node.op_type == "Squeeze":
+        if node.op_type in _REDUCTIONS and get_int(node, "keepdims", 1):
+            reduced = {axis % len(inner) for axis in axes}
+            return tuple(1 if axis in reduced else n for axis, n in enumerate(inner))
+        if node.op_type == "Squeeze" or node.op_type in _REDUCTIONS:
             gone = {axis % len(inner) for axis in axes}
             return tuple(n for axis, n in enumerate(inner) if axis not in gone)
         rank = len(inner) + len(axes)
