@@ -204,6 +204,13 @@ REASONS: dict[str, Reason] = _table(
         stay.""",
     ),
     (
+        "rounded",
+        "the result is rounded to integers right behind",
+        """A Floor, Ceil, Round or a Cast to an integer type follows, as in integer networks that
+        are exported in floating point. All numbers are exact integers there; folded ones are not,
+        and the rounding turns the last bit of a sum into a whole unit of the result.""",
+    ),
+    (
         "residual",
         "a sum of computed values that cannot all take the scale",
         """All terms of the sum would have to absorb the scale, and one of them the shift. The

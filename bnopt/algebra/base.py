@@ -13,6 +13,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from bnopt.algebra.affine import Affine
+from bnopt.algebra.double_double import DoubleDouble
 from bnopt.graph.constants import Constant, Constants
 from bnopt.graph.dims import Dims
 from bnopt.graph.operators import (
@@ -157,6 +158,7 @@ class Absorption:
         drop_attributes: Attributes that have gone into the constants.
         set_attributes: Attributes that the new constants need.
         add_after: A constant to add to the host's output: what the host's bias cannot hold.
+        rest: The numbers of `add_after`, with the rank of the host's output.
         overridable: Graph inputs whose default values went into the new constants.
     """
 
@@ -165,6 +167,7 @@ class Absorption:
     drop_attributes: tuple[str, ...] = ()
     set_attributes: tuple[NewAttribute, ...] = ()
     add_after: NewOperand | None = None
+    rest: DoubleDouble | None = None
     overridable: tuple[str, ...] = ()
 
 

@@ -16,6 +16,9 @@ from bnopt.passes.fragment import Changed, Fragment, Taken
 from bnopt.passes.moves import Move, Remove, Replace, Rewrite
 from bnopt.passes.units import Unit
 
+# Reasons for which a batch norm is not even merged with its neighbours.
+_LEFT_ALONE = frozenset(("rounded", "unread"))
+
 Lower: TypeAlias = Literal["keep", "mul-add", "depthwise-conv"]
 
 
@@ -47,7 +50,7 @@ class Outcome:
         """Record the decision for every batch norm in a unit; those that stay become one."""
         first, *others = unit.batch_norms or [unit.nodes[-1]]
         self.decisions[id(first)] = decision
-        stays = isinstance(decision, Kept) and decision.reason != "unread"
+        stays = isinstance(decision, Kept) and decision.reason not in _LEFT_ALONE
         if stays or isinstance(decision, Lowered):
             message = f"into the scale and bias of {describe(first)}"
             decision = Merged(label(first), message)
@@ -96,7 +99,7 @@ class Outcome:
         if changed is not None and changed.affine is None:
             return Remove(tuple(unit.nodes), unit.input, id(unit) in self.upstream)
         decision = self.decision(unit)
-        if isinstance(decision, Kept) and decision.reason == "unread":
+        if isinstance(decision, Kept) and decision.reason in _LEFT_ALONE:
             return None
         now = changed or Changed(unit.affine)
         assert now.affine is not None

@@ -20,12 +20,14 @@ from bnopt.graph.order import in_order
 from bnopt.graph.scopes import Scope, scopes
 from bnopt.passes import writing
 from bnopt.passes.decoys import is_decomposed_batch_norm
+from bnopt.passes.downstream import Downstream
 from bnopt.passes.fragment import Changed, Fragment
 from bnopt.passes.moves import Move, Replace
 from bnopt.passes.outcome import Lower, Outcome
-from bnopt.passes.search import Search
+from bnopt.passes.rounding import rounded_behind
 from bnopt.passes.sites import list_sites
 from bnopt.passes.units import Unit, divided, find_units
+from bnopt.passes.upstream import Upstream
 from bnopt.passes.wording import went, why_not
 
 
@@ -87,7 +89,14 @@ class _ScopePlanner:
             if unit.batch_norms or is_decomposed_batch_norm(unit, context)
         }
         self._by_node = {id(node): unit for unit in units for node in unit.nodes}
-        self._search = Search(scope, context, self._by_node, sites)
+        self._pinned = {
+            id(unit): refusal
+            for unit in units
+            if (refusal := rounded_behind(unit, context)) is not None
+        }
+        surroundings = (scope, context, self._by_node, sites, self._pinned)
+        self._upstream = Upstream(*surroundings)
+        self._downstream = Downstream(*surroundings)
         self.outcome = Outcome(scope, context, lower, units, sites)
         self._state = self.outcome.state
         self.overridable: dict[str, None] = {}
@@ -108,6 +117,10 @@ class _ScopePlanner:
         """Decide what becomes of a unit; or return the smaller units to decide about instead."""
         if not unit.output.uses() and not unit.output.is_graph_output():
             self.outcome.settle(unit, Kept("unread", f"nothing reads '{unit.output.name}'"))
+            return []
+        pinned = self._pinned.get(id(unit))
+        if pinned is not None:
+            self.outcome.settle(unit, Kept(pinned.reason, pinned.message))
             return []
         affine = self._state.affine_of(unit)
         assert affine is not None
@@ -141,18 +154,18 @@ class _ScopePlanner:
 
     def _up(self, unit: Unit, affine: Affine, into: Fragment) -> Refusal | None:
         into.units[id(unit)] = (unit, Changed(None))
-        return self._search.upstream(unit.input, affine, unit.nodes[0], into)
+        return self._upstream.ask(unit.input, affine, unit.nodes[0], into)
 
     def _down(self, unit: Unit, affine: Affine, into: Fragment) -> Refusal | None:
         into.units[id(unit)] = (unit, Changed(None))
-        return self._search.downstream(unit.output, affine, into)
+        return self._downstream.owe(unit.output, affine, into)
 
     def _scale_up(self, unit: Unit, affine: Affine, into: Fragment) -> Refusal | None:
         """The scale goes upstream, the shift stays."""
         rest = Affine.from_shift(affine.shift)
         into.units[id(unit)] = (unit, Changed(rest))
         scale = affine.without_shift()
-        return self._cannot_add(unit, rest) or self._search.upstream(
+        return self._cannot_add(unit, rest) or self._upstream.ask(
             unit.input, scale, unit.nodes[0], into
         )
 
@@ -163,7 +176,7 @@ class _ScopePlanner:
         rest = Affine.from_shift(affine.shift / affine.scale)
         into.units[id(unit)] = (unit, Changed(rest))
         into.renamed[id(unit.output)] = unit.output
-        return self._cannot_add(unit, rest) or self._search.downstream(
+        return self._cannot_add(unit, rest) or self._downstream.owe(
             unit.output, affine.without_shift(), into
         )
 

@@ -32,6 +32,7 @@ _INTRINSIC = frozenset(
         "negative-variance",
         "non-finite",
         "overridable",
+        "rounded",
         "shape-mismatch",
         "training-mode",
         "unread",

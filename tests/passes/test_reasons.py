@@ -370,6 +370,15 @@ CASES: dict[str, list[onnx.ModelProto]] = {
         image(f"a = Conv(x, W) s = Cast<to = 10>(a) d = Cast<to = 1>(s) {LATE}"),
         image(f"a = Conv(x, W) d = Dropout(a, R, T) {LATE}", R=np.float32(0.5), T=np.bool_(True)),
     ],
+    "rounded": [
+        image(f"c = Conv(x, W) e = BatchNormalization(c, g, {STATS}) y = Floor(e)"),
+        image(
+            """c = Conv(x, W) d = Mul(c, A) e = Div(d, k) r = Clip(e) i = Cast<to = 7>(r)
+            y = Cast<to = 1>(i)""",
+            A=normal(1, 4, 1, 1),
+            k=np.float32(8),
+        ),
+    ],
     "sign": [
         image(
             f"a = Conv(x, W) c = MaxPool<kernel_shape = [1, 1]>(a) {BN}", g=-np.ones(4, np.float32)

@@ -113,7 +113,7 @@ def with_rest(
     add = added_after(features.rest, dtype, request)
     if isinstance(add, Refusal):
         return add
-    return replace(answer, add_after=add, parts=(*answer.parts, "Add"))
+    return replace(answer, add_after=add, rest=features.rest, parts=(*answer.parts, "Add"))
 
 
 def added_after(shift: DoubleDouble, dtype: ir.DataType, request: Request) -> NewOperand | Refusal:

@@ -72,6 +72,7 @@ def absorb(request: Request) -> Absorption | Refusal:
         ("weight", "Add"),
         set_attributes=answer.set_attributes,
         add_after=add,
+        rest=shift,
         overridable=answer.overridable,
     )
 

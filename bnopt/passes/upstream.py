@@ -1,8 +1,7 @@
-"""Finding a place for an affine: upstream through carriers to hosts, or downstream.
+"""Finding a place for an affine upstream, past carriers, in the hosts behind it.
 
-Both ways walk the graph once, from value to value. Upstream, an affine asked of a value is asked of
-the value's producer, which must have no other reader to disappoint. Downstream, an affine taken
-away ahead of a value is owed to every reader of it.
+An affine asked of a value is asked of the value's producer, which must have no other reader to
+disappoint. A host takes it; a carrier hands it on to what it reads; a sum asks all its terms.
 """
 
 from __future__ import annotations
@@ -12,40 +11,22 @@ import onnx_ir as ir
 
 from bnopt.algebra import carriers, hosts, recognizers
 from bnopt.algebra.affine import Affine
-from bnopt.algebra.base import Carried, Context, Crossing, Refusal
+from bnopt.algebra.base import Carried, Crossing, Refusal
 from bnopt.algebra.double_double import DoubleDouble
 from bnopt.algebra.rounding import FOLDABLE_DTYPES
 from bnopt.algebra.scaling import rounded
 from bnopt.graph.constants import Constant
-from bnopt.graph.scopes import Scope
 from bnopt.graph.uses import describe, other_readers, readers
 from bnopt.passes.fragment import Changed, Fragment
 from bnopt.passes.obstacles import name_obstacle
 from bnopt.passes.units import Unit
-
-# A network has few carriers between two hosts; longer walks only cost time.
-_MAX_DEPTH = 32
+from bnopt.passes.walk import MAX_DEPTH, Walk, finite, is_identity, is_shift
 
 
-class Search:
-    """Searches in one scope.
+class Upstream(Walk):
+    """Searches towards the inputs."""
 
-    Args:
-        scope: The scope.
-        context: What may be looked at.
-        units: The units of the scope, by the identity of each of their nodes.
-        sites: Identities of the units that are batch norms; they are merged with, not dissolved.
-    """
-
-    def __init__(
-        self, scope: Scope, context: Context, units: dict[int, Unit], sites: set[int]
-    ) -> None:
-        self._scope = scope
-        self._context = context
-        self._units = units
-        self._sites = sites
-
-    def upstream(
+    def ask(
         self,
         value: ir.Value,
         affine: Affine,
@@ -67,10 +48,10 @@ class Search:
         Returns:
             Why it cannot be done; then `into` is of no use any more.
         """
-        if _is_identity(affine):
+        if is_identity(affine):
             return None
         producer = value.producer()
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             return Refusal("not-carried", f"'{value.name}' is too far away")
         if producer is None or producer.graph is not self._scope.graph:
             return name_obstacle(value, reader, self._scope, self._context)
@@ -104,7 +85,7 @@ class Search:
                 return False
             crossing = Crossing(node, index, affine, self._scope, self._context)
             carried = carriers.forward(crossing)
-            if isinstance(carried, Refusal) or not _is_identity(carried.affines[0]):
+            if isinstance(carried, Refusal) or not is_identity(carried.affines[0]):
                 return False
         return bool(others) and not value.is_graph_output()
 
@@ -155,13 +136,13 @@ class Search:
             return Refusal("shape-mismatch", f"{describe(carrier)} lacks an operand")
         if self._context.is_constant(value):
             return self._constant(carrier, index, affine, into)
-        return self.upstream(value, affine, carrier, into, depth + 1, narrow)
+        return self.ask(value, affine, carrier, into, depth + 1, narrow)
 
     def _constant(
         self, carrier: ir.Node, index: int, affine: Affine, into: Fragment
     ) -> Refusal | None:
         """A constant that a carrier reads takes the affine itself."""
-        if _is_identity(affine):
+        if is_identity(affine):
             return None
         constant = self._context.constant(carrier, index, "operand", "not-carried")
         if not isinstance(constant, Constant):
@@ -193,102 +174,30 @@ class Search:
         self, unit: Unit, affine: Affine, into: Fragment, depth: int
     ) -> Refusal | None:
         """Past a unit that is gone, into a batch norm that stays, or along with another affine."""
+        if id(unit) in self._pinned:
+            return self._pinned[id(unit)]
         changed = into.unit(unit)
         inner = into.affine_of(unit)
         if inner is None:
-            return self.upstream(unit.input, affine, unit.nodes[0], into, depth + 1)
+            return self.ask(unit.input, affine, unit.nodes[0], into, depth + 1)
         whole = affine.after(inner)
         from_ahead = changed is not None and changed.from_ahead
-        if id(unit) in self._sites and not _is_shift(inner):
-            into.units[id(unit)] = (unit, Changed(whole, from_ahead))
-            into.merged_into[id(unit)] = unit
-            return self._finite(whole, unit)
+        if id(unit) in self._sites and not is_shift(inner):
+            return self._merge(unit, inner, affine, Changed(whole, from_ahead), into)
         attempt = into.child()
-        refusal = self.upstream(unit.input, whole, unit.nodes[0], attempt, depth + 1)
+        refusal = self.ask(unit.input, whole, unit.nodes[0], attempt, depth + 1)
         if refusal is None:
             attempt.units[id(unit)] = (unit, Changed(None))
             attempt.commit()
             return None
-        if not _is_shift(inner):
+        if not is_shift(inner):
             return refusal
         # The sum stays and takes the shift; only the scale goes on.
         attempt = into.child()
-        refusal = self.upstream(
+        refusal = self.ask(
             unit.input, affine.without_shift(), unit.nodes[0], attempt, depth + 1
-        ) or self._finite(whole, unit)
+        ) or finite(whole, unit)
         if refusal is None:
             attempt.units[id(unit)] = (unit, Changed(Affine.from_shift(whole.shift), from_ahead))
             attempt.commit()
         return refusal
-
-    def downstream(
-        self, value: ir.Value, affine: Affine, into: Fragment, depth: int = 0
-    ) -> Refusal | None:
-        """Make every reader of `value` read `affine` of it, where it reads it bare from now on."""
-        if _is_identity(affine):
-            return None
-        if value.is_graph_output():
-            return Refusal("graph-output", f"'{value.name}' is a graph output")
-        if depth > _MAX_DEPTH:
-            return Refusal("not-carried", f"'{value.name}' is too far away")
-        found = readers(value, self._context.model)
-        if len({id(node) for node, _ in found}) < len(found):
-            return Refusal("shared-output", f"'{value.name}' is read twice by one node")
-        for node, index in found:
-            if node.graph is not self._scope.graph:
-                where = f"'{value.name}' is read inside a subgraph, by {describe(node)}"
-                return Refusal("captured", where)
-            refusal = self._reader(node, index, affine, into, depth)
-            if refusal is not None:
-                return refusal
-        return None
-
-    def _reader(
-        self, node: ir.Node, index: int, affine: Affine, into: Fragment, depth: int
-    ) -> Refusal | None:
-        unit = self._units.get(id(node))
-        if unit is not None:
-            return self._ahead_of_unit(unit, affine, into, depth)
-        if node.op_type in hosts.BY_TYPE:
-            return into.ask(node, self._scope, self._context, before=affine, data_index=index)
-        if node.op_type not in carriers.BY_TYPE:
-            return Refusal("not-linear", f"{describe(node)} reads it")
-        carried = carriers.forward(Crossing(node, index, affine, self._scope, self._context))
-        if isinstance(carried, Refusal):
-            return carried
-        for position, part in carried.affines.items():
-            output = node.outputs[position]
-            into.renamed[id(output)] = output
-            refusal = self.downstream(output, part, into, depth + 1)
-            if refusal is not None:
-                return refusal
-        return None
-
-    def _ahead_of_unit(
-        self, unit: Unit, affine: Affine, into: Fragment, depth: int
-    ) -> Refusal | None:
-        inner = into.affine_of(unit)
-        if inner is None:
-            return self.downstream(unit.output, affine, into, depth + 1)
-        whole = inner.after(affine)
-        if id(unit) in self._sites:
-            into.units[id(unit)] = (unit, Changed(whole, from_ahead=True))
-            into.merged_into[id(unit)] = unit
-            return self._finite(whole, unit)
-        into.units[id(unit)] = (unit, Changed(None))
-        into.renamed[id(unit.output)] = unit.output
-        return self.downstream(unit.output, whole, into, depth + 1)
-
-    @staticmethod
-    def _finite(affine: Affine, unit: Unit) -> Refusal | None:
-        if affine.is_finite():
-            return None
-        return Refusal("overflow", f"the affine at {describe(unit.nodes[0])} overflows float64")
-
-
-def _is_identity(affine: Affine) -> bool:
-    return _is_shift(affine) and affine.shift.is_zero()
-
-
-def _is_shift(affine: Affine) -> bool:
-    return bool((affine.scale.hi == 1).all() and not affine.scale.lo.any())

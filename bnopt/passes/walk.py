@@ -1,0 +1,71 @@
+"""What searches upstream and downstream have in common."""
+
+from __future__ import annotations
+
+from bnopt.algebra.affine import Affine
+from bnopt.algebra.base import Context, Refusal
+from bnopt.graph.scopes import Scope
+from bnopt.graph.uses import describe
+from bnopt.passes.fragment import Changed, Fragment
+from bnopt.passes.units import Unit
+
+# A network has few carriers between two hosts; longer walks only cost time.
+MAX_DEPTH = 32
+
+
+class Walk:
+    """Searches in one scope.
+
+    Args:
+        scope: The scope.
+        context: What may be looked at.
+        units: The units of the scope, by the identity of each of their nodes.
+        sites: Identities of the units that are batch norms; they are merged with, not dissolved.
+        pinned: Why a unit must stay as it is, by its identity.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        context: Context,
+        units: dict[int, Unit],
+        sites: set[int],
+        pinned: dict[int, Refusal],
+    ) -> None:
+        self._scope = scope
+        self._context = context
+        self._units = units
+        self._sites = sites
+        self._pinned = pinned
+
+    def _merge(
+        self, unit: Unit, inner: Affine, affine: Affine, changed: Changed, into: Fragment
+    ) -> Refusal | None:
+        """Into a batch norm that stays, or may yet go itself."""
+        axes = [
+            {axis for axis in range(part.rank) if part.length(axis) > 1} for part in (inner, affine)
+        ]
+        if not (axes[0] <= axes[1] or axes[1] <= axes[0]):
+            where = f"{describe(unit.nodes[0])} works along another axis"
+            return Refusal("channel-axis", where)
+        assert changed.affine is not None
+        into.units[id(unit)] = (unit, changed)
+        into.merged_into[id(unit)] = unit
+        return finite(changed.affine, unit)
+
+
+def finite(affine: Affine, unit: Unit) -> Refusal | None:
+    """Refuse an affine that overflows float64."""
+    if affine.is_finite():
+        return None
+    return Refusal("overflow", f"the affine at {describe(unit.nodes[0])} overflows float64")
+
+
+def is_identity(affine: Affine) -> bool:
+    """Whether an affine changes nothing."""
+    return is_shift(affine) and affine.shift.is_zero()
+
+
+def is_shift(affine: Affine) -> bool:
+    """Whether an affine only adds."""
+    return bool((affine.scale.hi == 1).all() and not affine.scale.lo.any())
