@@ -11,9 +11,16 @@ import argparse
 import sys
 from pathlib import Path
 
+from _limit_cases import CASES
+
 from bnopt.reasons import REASONS
 from bnopt.rules import RULES
 
+CASES_INTRO = (
+    "The names are those of small exports, one of every way in which TensorFlow and PyTorch write "
+    "batch norm; what is not listed here folds completely. Exports in training mode "
+    "(`*__ts_training`, `training_mode=1`) are left out: they hold nothing but batch statistics."
+)
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -26,6 +33,11 @@ def limits() -> str:
     for reason in REASONS.values():
         lines += ["", f"## {reason.code}", "", f"*{reason.title[0].upper()}{reason.title[1:]}.*"]
         lines += ["", reason.doc]
+    lines += ["", "# Where no exact fold exists", "", CASES_INTRO]
+    for case in CASES:
+        names = ", ".join(f"`{name}`" for name in case.names)
+        reasons = ", ".join(case.reasons)
+        lines += ["", f"**{case.title}.** {case.why} *{reasons}*: {names}."]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
 """Finding a place for an affine downstream, past carriers, in the hosts ahead of it.
 
-An affine taken away ahead of a value is owed to every reader of that value: a host takes it into its
-weights, a carrier owes it to the readers of what it yields, another affine takes it in.
+An affine taken away ahead of a value is owed to every reader of that value: a host takes it into
+its weights, a carrier owes it to the readers of what it yields, another affine takes it in.
 """
 
 from __future__ import annotations
