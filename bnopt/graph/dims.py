@@ -59,7 +59,11 @@ class Dims:
 
     def _local(self, value: ir.Value, depth: int) -> Shape | None:
         node = value.producer()
-        if node is None or value.index() != 0 or not is_standard(node, self._model):
+        if (
+            node is None  # not a condition: what nobody produces has no index
+            or value.index() != 0
+            or not is_standard(node, self._model)
+        ):
             return None
         data = operand(node, 0)
         if data is not None and node.op_type in _SAME_AS_DATA:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from bnopt.algebra import recognizers
 from bnopt.algebra.base import Context, Recognized, Refusal
 from bnopt.algebra.recognizers import batch_normalization, global_normalization
 from bnopt.findings import Decision, Form, Kept, Site
@@ -67,7 +68,21 @@ class _Lister:
         if computed is not None:
             form, refusal = computed
             return self._make(node, form, None, _kept(refusal))
-        return None
+        return self._of_unknown_rank(node)
+
+    def _of_unknown_rank(self, node: ir.Node) -> Site | None:
+        """A Mul by one number per channel of data of which nothing is known."""
+        if node.op_type != "Mul":
+            return None
+        found = recognizers.recognize(node, self._scope, self._context)
+        if not isinstance(found, Refusal) or found.reason != "unknown-rank":
+            return None
+        constants = [self._context.constants.resolve(value) for value in node.inputs]
+        shape = next(constant.shape for constant in constants if constant is not None)
+        if len(shape) < 2 or sum(n > 1 for n in shape) != 1:
+            return None
+        found = self._unknown_operator(node) or found
+        return self._make(node, "decomposed", max(shape), _kept(found))
 
     def _batch_norm(self, node: ir.Node) -> Site:
         scale = self._context.constants.resolve(operand(node, 1))

@@ -24,11 +24,14 @@ def image(body: str, opset: int = 17, domains: str = "", **weights: Any) -> onnx
     return model(f"g {IMAGE} {{ {body} }}", opset, domains=domains, **used)
 
 
-def same(body: str, opset: int = 17, rank: int = 4, **weights: Any) -> onnx.ModelProto:
+def same(
+    body: str, opset: int = 17, rank: int = 4, domains: str = "", **weights: Any
+) -> onnx.ModelProto:
     """A graph from x to y, both [N,4,...] of `rank`."""
     dims = ",".join(["N", "4", "H", "V"][:rank])
     stats = {**statistics(4), **weights}
-    return model(f"g (float[{dims}] x) => (float[{dims}] y) {{ {body} }}", opset, **stats)
+    text = f"g (float[{dims}] x) => (float[{dims}] y) {{ {body} }}"
+    return model(text, opset, domains=domains, **stats)
 
 
 def with_output(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -412,6 +415,7 @@ CASES: dict[str, list[onnx.ModelProto]] = {
             domains=', "u": 1',
             **statistics(4),
         ),
+        same("c = u.Strange(x) d = Mul(c, K) y = Add(d, K)", domains=', "u": 1', K=normal(4, 1, 1)),
     ],
     "overridable": [],  # below: it needs an option
 }

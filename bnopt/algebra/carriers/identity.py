@@ -45,7 +45,10 @@ def _dropout(crossing: Crossing) -> Carried | Refusal:
 def _cast(crossing: Crossing) -> Carried | Refusal:
     source = crossing.context.types.of(crossing.data).dtype
     target = ir.DataType(get_int(crossing.node, "to", 0))
-    if source is None or target not in _WIDER.get(source, ()):
+    if (
+        source is None  # not a condition: nothing is wider than an unknown type
+        or target not in _WIDER.get(source, ())
+    ):
         names = f"{source.name if source is not None else 'unknown'} to {target.name}"
         return Refusal("not-carried", f"{crossing.what} may round: {names}")
     return Carried({0: crossing.affine})

@@ -26,7 +26,10 @@ def _backward(crossing: Crossing) -> Carried | Refusal:
     for index in range(len(node.inputs)):
         value = operand(node, index)
         dims = crossing.context.dims.of(value)
-        if value is None or dims is None:
+        if (
+            value is None  # not a condition: what is missing has no dimensions
+            or dims is None
+        ):
             return Refusal("unknown-rank", f"the rank of a term of {crossing.what} is not known")
         scale = _onto(affine.without_shift(), dims)
         if scale is None:

@@ -40,7 +40,10 @@ def absorb(request: Request) -> Absorption | Refusal:
         return weight
     data = operand(request.node, 1 - weight.index)
     dims = request.context.dims.of(data)
-    if data is None or dims is None:
+    if (
+        data is None  # not a condition: what is missing has no dimensions
+        or dims is None
+    ):
         return Refusal("unknown-rank", f"the rank of the data of {request.what} is not known")
     if len(dims) < 2 or len(weight.shape) < 2:
         return Refusal("channel-axis", f"{request.what} multiplies by a vector")

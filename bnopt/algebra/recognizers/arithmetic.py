@@ -102,7 +102,10 @@ def _operands(node: ir.Node, context: Context) -> tuple[ir.Value, Constant, bool
         return None
     index = 0 if known[0] else 1
     constant = context.constant(node, index, "operand", "residual")
-    if constant is None or isinstance(constant, Refusal):
+    if (
+        constant is None  # not a condition: the operand is known to be a constant
+        or isinstance(constant, Refusal)
+    ):
         return constant
     return (left if index else right), constant, index == 0
 

@@ -35,7 +35,10 @@ def recognize(node: ir.Node, context: Context) -> Recognized | Refusal:
         return Refusal("unknown-attribute", f"{describe(node)} has attributes of another meaning")
     data = operand(node, 0)
     dims = context.dims.of(data)
-    if data is None or dims is None:
+    if (
+        data is None  # not a condition: what is missing has no dimensions
+        or dims is None
+    ):
         return Refusal("unknown-rank", f"the rank of the data of {describe(node)} is not known")
     arrays: list[np.ndarray] = []
     overridable: dict[str, None] = {}
