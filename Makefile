@@ -20,7 +20,7 @@ endif
 READY := $(VENV)/.ready-$(EXTRAS)
 RUN := $(VENV)/bin/python
 
-.PHONY: help setup demo test lint format types contract corpus peers scale models clean
+.PHONY: help setup demo test lint format types contract corpus peers scale fuzz mutants models clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -71,6 +71,12 @@ peers: $(READY) ## the same folder through five other optimizers (installs them 
 
 scale: $(READY) ## a 4 GB model, and chains of up to 20 000 batch norms
 	@"$(RUN)" tools/scale.py
+
+fuzz: $(READY) ## 10 000 random graphs, folded and compared in float64
+	@"$(RUN)" tools/fuzz.py --graphs 10000 --jobs $(JOBS)
+
+mutants: $(READY) ## take away one exactness condition at a time; a test must fail for each
+	@"$(RUN)" tools/mutate.py --jobs $(JOBS)
 
 models: .out/train-venv/.ready ## train models/digits_cnn.onnx again (installs PyTorch into .out)
 	@.out/train-venv/bin/python tools/train_digits.py

@@ -167,6 +167,7 @@ def fold(
         timings=Timings(load=load_seconds, plan=plan_seconds),
         output=None,
         dry_run=dry_run,
+        bound=tuple(set_inputs or ()),
     )
     _stop_on(findings, allow, result)
 

@@ -72,6 +72,7 @@ class FoldResult:
         timings: Seconds per stage.
         output: The file that was written, or None.
         dry_run: Whether it was a dry run.
+        bound: Inputs that were bound and removed, so that the two models do not take the same.
     """
 
     model: Any
@@ -87,6 +88,7 @@ class FoldResult:
     timings: Timings
     output: Path | None
     dry_run: bool
+    bound: tuple[str, ...] = ()
     command: Literal["fold"] = "fold"
 
     def save(self, path: str | os.PathLike[str]) -> Path:

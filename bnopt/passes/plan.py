@@ -171,6 +171,7 @@ class _ScopePlanner:
 
     def _scale_down(self, unit: Unit, affine: Affine, into: Fragment) -> Refusal | None:
         """`scale * x + shift = scale * (x + shift / scale)`: the scale goes downstream."""
+        # not a condition: an Add of the infinite quotient could not be written
         if not affine.scale.hi.all():
             return Refusal("not-carried", "a scale of zero cannot stand behind its shift")
         rest = Affine.from_shift(affine.shift / affine.scale)

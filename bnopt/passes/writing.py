@@ -105,6 +105,7 @@ def _as_batch_norm(
     ]
     gamma, beta, mean, variance = (c if isinstance(c, Constant) else None for c in constants)
     scale, shift = vector(affine.scale, 1), vector(affine.shift, 1)
+    # not a condition: a recognized batch norm has constant parameters
     if gamma is None or beta is None or mean is None or variance is None:
         return Refusal("dynamic-statistics", f"{describe(node)} has no constant parameters")
     if scale is None or shift is None or len(gamma.shape) != 1:

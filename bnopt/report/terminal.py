@@ -216,12 +216,12 @@ def _after_fold(result: FoldResult, stopped: bool) -> str:
     path = _quoted(result.info.path)
     if stopped and (codes := _error_codes(result.findings)):
         return f"bnopt explain {next(iter(codes))}"
-    if result.dry_run and result.summary.folded:
+    if result.dry_run and result.summary.folded and not result.bound:
         return f"bnopt fold {path}"
     if result.summary.kept and result.validation is not None:
         return f"bnopt explain {_first_reason(result.sites)}"
     replaced = result.output is None or str(result.output) == result.info.path
-    if result.summary.folded and not replaced:
+    if result.summary.folded and not replaced and not result.bound:
         # Proven on generated inputs; the reader's own say more.
         data = " --data D" if result.validation is not None else ""
         return f"bnopt validate {path} {_quoted(str(result.output))}{data}"

@@ -59,6 +59,7 @@ def absorb(request: Request) -> Absorption | Refusal:
     new = rounded(
         values.reshape(*shape), scale.tensor.dtype, index=1, base="scale", what=request.what
     )
+    # not a condition: check_range has seen the same numbers
     if isinstance(new, Refusal):
         return new
     return _answer(request, scale, zero, new, varying[0] if varying else None)
