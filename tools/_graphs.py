@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import _decomposed
 import onnx
+from onnx import TensorProto
 
 
 def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -27,6 +30,40 @@ def count_batch_norms(path: Path) -> int:
     return sum(
         node.op_type == "BatchNormalization" and node.domain in standard for node in nodes(model)
     )
+
+
+def size(path: Path) -> dict[str, int]:
+    """What a model file holds, in all scopes.
+
+    Returns:
+        `batch_norms`, the BatchNormalization nodes; `decomposed`, those in the form of Mul and Add
+        (see `_decomposed`); `nodes`, all but Constant; `weight_bytes`, the bytes of all
+        initializers and Constant tensors, whichever way they are stored.
+    """
+    model = onnx.load(path)
+    return {
+        "batch_norms": count_batch_norms(path),
+        "decomposed": _decomposed.count_decomposed(model),
+        "nodes": sum(node.op_type != "Constant" for node in nodes(model)),
+        "weight_bytes": sum(map(_stored_bytes, _tensors(model))),
+    }
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    yield from model.graph.initializer
+    for node in nodes(model):
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.HasField("t"):
+                yield attribute.t
+            for graph in (attribute.g, *attribute.graphs):
+                yield from graph.initializer
+
+
+def _stored_bytes(tensor: TensorProto) -> int:
+    if tensor.data_type == TensorProto.STRING:
+        return sum(map(len, tensor.string_data))
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return math.prod(tensor.dims) * dtype.itemsize
 
 
 def same_graph(first: Path, second: Path) -> bool:

@@ -10,7 +10,8 @@ does. A row's state is one of
 - `unproven`: folded, but nothing could run the model, so nothing was compared;
 - `refused`: bnopt declined the file with a clear error (a part it would lose or misread);
 - `WRONG`: not equivalent; `INVALID`: onnx.checker or onnxruntime rejects the result but took the
-  original; `MISSED`: fewer batch norms found than the folder's manifest.json counts;
+  original; `MISSED`: fewer batch norms found than the folder's manifest.json counts, as nodes and
+  in the form of Mul and Add;
   `CRASHED`: an unexpected exception, a signal, or the time limit.
 
 The exit code is 1 if any state is written in capitals, else 0. Each model runs in a process of its
@@ -62,17 +63,18 @@ def fold_one(job: _process.Job) -> _process.Job:
                 seconds = time.perf_counter() - start
                 return {"state": "refused", "message": error.message, "seconds": seconds}
         seconds = time.perf_counter() - start
-        faults, left = [], None
+        faults, left = [], {}
         if output.exists():
             faults = _graphs.new_faults(_graphs.faults(path), _graphs.faults(output))
-            left = _graphs.count_batch_norms(output)
+            left = _graphs.size(output)
 
     record = describe(result, judged)
     if result.summary.found < job["expected"]:
         record["state"] = "MISSED"
     if faults:
         record |= {"state": "INVALID", "message": "; ".join(faults)}
-    return {**record, "batch_norms_left": left, "seconds": seconds}
+    left = {f"{form}_left": left.get(form) for form in ("batch_norms", "decomposed")}
+    return {**record, **left, "seconds": seconds}
 
 
 def describe(result: FoldResult, judged: Validation | None) -> _process.Job:
@@ -104,7 +106,11 @@ def expected_counts(folder: Path) -> dict[str, int]:
     for candidate in (folder / "manifest.json", folder.parent / "manifest.json"):
         if candidate.is_file():
             entries = json.loads(candidate.read_text(encoding="utf-8"))
-            return {e["file"]: e["batchnorm_nodes"] for e in entries if "batchnorm_nodes" in e}
+            return {
+                e["file"]: e["batchnorm_nodes"] + e.get("decomposed", 0)
+                for e in entries
+                if "batchnorm_nodes" in e
+            }
     return {}
 
 

@@ -174,3 +174,41 @@ def test_lp_pool(tmp_path):
     node = onnx.helper.make_node("LpPool", ["x"], ["y"], kernel_shape=[2, 2], p=3, strides=[2, 2])
     (y,) = _run(tmp_path, node, 18, x=x)
     assert y[0, 0, 0, 0] == pytest.approx((np.abs(x[0, 0, :2, :2]) ** 3).sum() ** (1 / 3))
+
+
+@pytest.mark.parametrize("spatial", [(), (5,), (5, 2), (5, 2, 3)], ids=len)
+def test_global_max_pool_takes_the_maximum_of_each_channel(tmp_path, spatial):
+    x = np.random.default_rng(0).normal(size=(2, 3, *spatial)) - 10
+    (y,) = _run(tmp_path, onnx.helper.make_node("GlobalMaxPool", ["x"], ["y"]), 7, x=x)
+    assert y.shape == (2, 3, *(1 for _ in spatial))
+    np.testing.assert_array_equal(y.reshape(2, 3), x.reshape(2, 3, -1).max(axis=2))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("nearest", [1, 1, 1, 4, 4, 4]), ("linear", [1, 2, 3, 4, 4, 4])],
+)
+def test_upsample_reads_from_the_coordinate_over_the_scale(tmp_path, mode, expected):
+    x = np.array([1.0, 4.0]).reshape(1, 1, 2, 1) * np.ones((1, 1, 1, 2))
+    seven = onnx.helper.make_node("Upsample", ["x"], ["y"], mode=mode, scales=[1.0, 1.0, 3.0, 1.0])
+    nine = onnx.helper.make_node("Upsample", ["x", "s"], ["y"], mode=mode)
+    scales = np.array([1, 1, 3, 1], np.float32)
+    for y in (*_run(tmp_path, seven, 7, x=x), *_run(tmp_path, nine, 9, x=x, s=scales)):
+        np.testing.assert_allclose(y, np.array(expected).reshape(1, 1, 6, 1) * np.ones(2))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_upsample_is_what_onnxruntime_computes(tmp_path, mode):
+    ort = pytest.importorskip("onnxruntime")
+    x = np.random.default_rng(0).normal(size=(2, 3, 3, 5)).astype(np.float32)
+    node = onnx.helper.make_node("Upsample", ["x"], ["y"], mode=mode, scales=[1.0, 1.0, 2.0, 2.5])
+    (y,) = _run(tmp_path, node, 7, x=x)
+    session = ort.InferenceSession(tmp_path / "node.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(y, session.run(None, {"x": x})[0], atol=1e-6)
+
+
+def test_upsample_of_integers_stays_exact(tmp_path):
+    x = np.array([[2**62 + 1, 3]])
+    node = onnx.helper.make_node("Upsample", ["x"], ["y"], scales=[1.0, 2.0])
+    (y,) = _run(tmp_path, node, 7, x=x)
+    np.testing.assert_array_equal(y, x.repeat(2, axis=1))

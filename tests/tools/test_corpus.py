@@ -50,7 +50,7 @@ def test_table_and_total(folder: Path) -> None:
 def test_json_records(folder: Path) -> None:
     (record,) = json.loads(run(folder, "--json").stdout)
     assert (record["state"], record["found"], record["folded"]) == ("ok", 2, 1)
-    assert record["batch_norms_left"] == 1
+    assert (record["batch_norms_left"], record["decomposed_left"]) == (1, 0)
     assert record["max_abs"] <= record["tolerance"]
 
 
@@ -61,8 +61,13 @@ def test_unreadable_model_is_refused_but_is_no_failure(folder: Path) -> None:
     assert "1 ok, 1 refused" in done.stdout
 
 
-def test_fewer_batch_norms_than_the_manifest_counts_is_a_failure(folder: Path) -> None:
-    entries = [{"file": "sound.onnx", "batchnorm_nodes": 3}]
+@pytest.mark.parametrize(
+    "counts", [{"batchnorm_nodes": 3}, {"batchnorm_nodes": 2, "decomposed": 1}]
+)
+def test_fewer_batch_norms_than_the_manifest_counts_is_a_failure(
+    folder: Path, counts: dict[str, int]
+) -> None:
+    entries = [{"file": "sound.onnx", **counts}]
     (folder / "manifest.json").write_text(json.dumps(entries))
     done = run(folder)
     assert done.returncode == 1

@@ -37,6 +37,33 @@ def test_batch_norms_are_counted_in_every_scope(source: str, count: int, tmp_pat
     assert _graphs.count_batch_norms(path) == count
 
 
+STORED = """
+<ir_version: 8, opset_import: ["": 17]>
+main (float[N,2] x, bool c) => (float[N,2] z) <float[2] s = {1, 2}, int64[3] unread = {1, 2, 3}> {
+    y = Mul(x, s)
+    z = If (c) <
+        then_branch = yes () => (float[N,2] a) <float16[1,2] t = {1, 2}> {
+            k = Constant <value = double[5] {1, 2, 3, 4, 5}> ()
+            f = Cast <to = 1> (t)
+            a = Add(y, f)
+        },
+        else_branch = no () => (float[N,2] b) { b = Relu(y) }
+    >
+}
+"""
+
+
+def test_size_counts_every_scope_and_weights_however_they_are_stored(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.parser.parse_model(STORED), path)
+    assert _graphs.size(path) == {
+        "batch_norms": 0,
+        "decomposed": 1,
+        "nodes": 5,
+        "weight_bytes": 2 * 4 + 3 * 8 + 2 * 2 + 5 * 8,
+    }
+
+
 def test_a_result_is_held_to_what_its_original_passed(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     sound, broken = tmp_path / "sound.onnx", tmp_path / "broken.onnx"
