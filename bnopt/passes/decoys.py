@@ -36,10 +36,10 @@ def is_decomposed_batch_norm(unit: Unit, context: Context) -> bool:
     scale = unit.affine.scale
     if len(scale.shape) < 2 or sum(n > 1 for n in scale.shape) != 1 or unit.batch_norms:
         return False
-    return not _is_normalised(unit.input, context)
+    return not is_normalised(unit.input, context)
 
 
-def _is_normalised(value: ir.Value, context: Context) -> bool:
+def is_normalised(value: ir.Value, context: Context) -> bool:
     """Whether `value` is a quotient of data and a statistic of it, or the root of one."""
     producer = value.producer()
     while producer is not None and producer.op_type in _MOVES:

@@ -56,6 +56,9 @@ class Downstream(Walk):
         carried = carriers.forward(Crossing(node, index, affine, self._scope, self._context))
         if isinstance(carried, Refusal):
             return carried
+        refusal = self.consult(node, into)
+        if refusal is not None:
+            return refusal
         for position, part in carried.affines.items():
             output = node.outputs[position]
             into.renamed[id(output)] = output
@@ -81,6 +84,7 @@ class Downstream(Walk):
         attempt = into.child()
         attempt.units[id(unit)] = (unit, Changed(whole, from_ahead=True))
         attempt.merged_into[id(unit)] = unit
+        attempt.renamed[id(host.outputs[0])] = host.outputs[0]
         refusal = attempt.ask(host, self._scope, self._context, after=Affine.from_shift(-rest))
         if refusal is None and whole.is_finite():
             attempt.commit()

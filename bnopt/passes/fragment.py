@@ -50,7 +50,8 @@ class Fragment:
         carriers: New operands of carriers, by the identity of the node.
         units: By the identity of the unit.
         renamed: Values that change their meaning, by identity.
-        order: Hosts and kept units in the order in which they were reached, for messages.
+        merged_into: Units that stay and take something in, by identity.
+        overridable: Graph inputs whose default values decide how a carrier works.
     """
 
     parent: Fragment | None = None
@@ -64,6 +65,7 @@ class Fragment:
     units: dict[int, tuple[Unit, Changed]] = field(default_factory=dict[int, tuple[Unit, Changed]])
     renamed: dict[int, ir.Value] = field(default_factory=dict[int, ir.Value])
     merged_into: dict[int, Unit] = field(default_factory=dict[int, Unit])
+    overridable: dict[str, None] = field(default_factory=dict[str, None])
 
     def child(self) -> Fragment:
         """An empty fragment on top of this one."""
@@ -79,6 +81,7 @@ class Fragment:
         parent.units.update(self.units)
         parent.renamed.update(self.renamed)
         parent.merged_into.update(self.merged_into)
+        parent.overridable.update(self.overridable)
 
     def host(self, node: ir.Node) -> Taken | None:
         """What has been asked of a host so far."""
@@ -124,8 +127,6 @@ class Fragment:
         if after is not None:
             new = replace(old, after=after if old.after is None else after.after(old.after))
         elif before is not None:
-            if old.before is not None and old.data_index != data_index:
-                return Refusal("residual", f"both operands of {old.what} are computed")
             first = before if old.before is None else old.before.after(before)
             new = replace(old, before=first, data_index=data_index)
         else:

@@ -105,7 +105,8 @@ class Outcome:
         assert now.affine is not None
         if isinstance(decision, Lowered):
             move = self.lowered(unit, now.affine)
-            return None if isinstance(move, Refusal) else move
+            if move is not None and not isinstance(move, Refusal):
+                return move
         if changed is None and (decision is None or len(unit.nodes) == 1):
             return None
         move = self.written(unit, now)

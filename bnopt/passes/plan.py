@@ -194,7 +194,7 @@ class _ScopePlanner:
         if best is behind:
             self.outcome.upstream.add(id(unit))
         self.outcome.settle(unit, went(unit, best, upstream=best is behind))
-        self.overridable.update(unit.overridable)
+        self.overridable.update({**unit.overridable, **best.overridable})
         for taken in best.hosts.values():
             self.overridable.update(dict.fromkeys(taken.absorption.overridable))
         for target in best.merged_into.values():

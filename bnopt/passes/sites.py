@@ -13,6 +13,7 @@ from bnopt.findings import Decision, Form, Kept, Site
 from bnopt.graph.operators import operand
 from bnopt.graph.scopes import Scope, label
 from bnopt.graph.uses import describe
+from bnopt.passes.decoys import is_normalised
 from bnopt.passes.obstacles import is_known
 from bnopt.passes.runtime_statistics import runtime_statistics
 from bnopt.passes.units import Unit
@@ -79,7 +80,12 @@ class _Lister:
             return None
         constants = [self._context.constants.resolve(value) for value in node.inputs]
         shape = next(constant.shape for constant in constants if constant is not None)
-        if len(shape) < 2 or sum(n > 1 for n in shape) != 1:
+        data = [v for v in node.inputs if v is not None and not self._context.is_constant(v)]
+        if (
+            len(shape) < 2
+            or sum(n > 1 for n in shape) != 1
+            or is_normalised(data[0], self._context)
+        ):
             return None
         found = self._unknown_operator(node) or found
         return self._make(node, "decomposed", max(shape), _kept(found))

@@ -81,24 +81,28 @@ class Upstream(Walk):
             if node is not reader
         ]
         for node, index in others:
-            if node.op_type != "Slice" or node.graph is not self._scope.graph or index != 0:
+            if node.op_type != "Slice" or node.graph is not self._scope.graph:
                 return False
             crossing = Crossing(node, index, affine, self._scope, self._context)
             carried = carriers.forward(crossing)
             if isinstance(carried, Refusal) or not is_identity(carried.affines[0]):
                 return False
-        return bool(others) and not value.is_graph_output()
+        return not value.is_graph_output()
 
     def _past(
         self, carrier: ir.Node, value: ir.Value, affine: Affine, into: Fragment, depth: int
     ) -> Refusal | None:
         if self._context.is_constant(value):
             return Refusal("constant-input", f"'{value.name}' is a constant")
+        if into.carrier(carrier):
+            return Refusal("padding", f"{describe(carrier)} pads with a rewritten value already")
         crossing = Crossing(carrier, value.index() or 0, affine, self._scope, self._context)
         carried = carriers.backward(crossing)
         if isinstance(carried, Refusal):
             return carried
-        refusal = self._edit(carrier, carried, into)
+        if carried.operands:
+            into.carriers[id(carrier)] = (carrier, carried.operands)
+        refusal = self.consult(carrier, into)
         for index, part in carried.affines.items():
             narrow = carried.narrow.get(index)
             refusal = refusal or self._operand(carrier, index, part, into, depth, narrow)
@@ -162,14 +166,6 @@ class Upstream(Walk):
         into.constants[id(carrier), index] = (carrier, whole, new)
         return None
 
-    def _edit(self, carrier: ir.Node, carried: Carried, into: Fragment) -> Refusal | None:
-        if not carried.operands:
-            return None
-        if into.carrier(carrier):
-            return Refusal("padding", f"{describe(carrier)} pads with a rewritten value already")
-        into.carriers[id(carrier)] = (carrier, carried.operands)
-        return None
-
     def _through_unit(
         self, unit: Unit, affine: Affine, into: Fragment, depth: int
     ) -> Refusal | None:
@@ -199,5 +195,6 @@ class Upstream(Walk):
         ) or finite(whole, unit)
         if refusal is None:
             attempt.units[id(unit)] = (unit, Changed(Affine.from_shift(whole.shift), from_ahead))
+            attempt.merged_into[id(unit)] = unit
             attempt.commit()
         return refusal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Context, Refusal
 from bnopt.graph.scopes import Scope
@@ -52,6 +54,18 @@ class Walk:
         into.units[id(unit)] = (unit, changed)
         into.merged_into[id(unit)] = unit
         return finite(changed.affine, unit)
+
+    def consult(self, carrier: ir.Node, into: Fragment) -> Refusal | None:
+        """Take note of default values that decide how a carrier moves its data."""
+        for value in carrier.inputs:
+            constant = self._context.constants.resolve(value)
+            if constant is None or not constant.overridable:
+                continue
+            if self._context.keep_overridable:
+                where = f"{describe(carrier)} reads '{constant.overridable[0]}', a graph input"
+                return Refusal("overridable", where)
+            into.overridable.update(dict.fromkeys(constant.overridable))
+        return None
 
 
 def finite(affine: Affine, unit: Unit) -> Refusal | None:

@@ -61,7 +61,7 @@ def as_depthwise_conv(unit: Unit, affine: Affine, scope: Scope, context: Context
     dtype = data_type(unit, scope, context)
     if dtype is None:
         return Refusal("data-type", f"the type of '{unit.output.name}' is not known")
-    dims = context.dims.of(unit.input) or context.dims.of(unit.output)
+    dims = context.dims.of(unit.input)
     channels = None if dims is None or len(dims) < 3 else dims[1]
     channels = channels or (affine.length(1) if affine.rank > 2 and affine.length(1) > 1 else None)
     scale, shift = (vector(part, 1) if affine.rank > 2 else None for part in _parts(affine))

@@ -120,7 +120,6 @@ def test_integers_that_are_computed(zero: int | None, axis: int | None, shifted:
     assert_same(proto, x=(40 * normal(2, 4, 6, 6)).astype(np.int8))
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: new constants of the scale's type, no valid model")
 @pytest.mark.parametrize(
     ("nodes", "source"),
     [

@@ -159,7 +159,6 @@ def test_a_pad_gets_the_value_that_the_affine_makes_of_its_own() -> None:
     assert_same(proto, x=X)
 
 
-@pytest.mark.xfail(strict=True, reason="WRONG FOLD: the second affine misses the pad's new value")
 @pytest.mark.parametrize("between", ["Identity", "Relu"])
 @pytest.mark.parametrize("shift", ["z", "b"])
 def test_two_affines_past_one_pad(between: str, shift: str) -> None:
@@ -200,7 +199,6 @@ def test_a_bias_on_the_way_overflows_float64() -> None:
     assert decisions(proto) == ["overflow"]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: an Add on the way that cannot be written: assertion")
 @pytest.mark.parametrize("opset", [6, 17])
 def test_a_bias_on_the_way_that_cannot_be_written(opset: int) -> None:
     how, test = ("<broadcast = 1, axis = 1>", "<is_test = 1>") if opset < 7 else ("", "")
@@ -279,7 +277,6 @@ def test_before_opset_7_no_add_can_stay(nodes: str) -> None:
     assert isinstance(site(graph(nodes.replace("<is_test = 1>", ""))).decision, Folded)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: 'h' means something else under the same name")
 def test_a_value_that_comes_to_mean_something_else_gets_another_name() -> None:
     """The Add behind the product takes the shift, which the product no longer has."""
     text = """g (float[5,4] x) => (float[5,3] y) {

@@ -107,7 +107,6 @@ def test_one_channel_and_data_of_who_knows_how_many() -> None:
     assert operators(result) == ["Abs", "Conv"]
 
 
-@pytest.mark.xfail(strict=True, reason="WRONG: what was merged into a lowered one is lost")
 def test_lowered_past_what_the_type_of_a_mul_holds() -> None:
     """Merged, gamma still fits; as a Mul the scale would not."""
     nodes = """a = Abs(x) d = BatchNormalization(a, g, b, m, v) r = Relu(d)

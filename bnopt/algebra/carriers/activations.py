@@ -13,8 +13,6 @@ from bnopt.algebra.carriers.common import no_negative, no_shift
 
 
 def _homogeneous(crossing: Crossing) -> Carried | Refusal:
-    if crossing.index != 0:
-        return Refusal("not-linear", f"{crossing.what} multiplies by its slope")
     return no_shift(crossing) or no_negative(crossing) or Carried({0: crossing.affine})
 
 

@@ -50,7 +50,7 @@ def _average(crossing: Crossing) -> Carried | Refusal:
 
 
 def _maximum(crossing: Crossing) -> Carried | Refusal:
-    if crossing.index != 0 or is_read(crossing.node, 1):
+    if is_read(crossing.node, 1):
         return Refusal("not-carried", f"somebody reads the indices of {crossing.what}")
     return no_negative(crossing) or _spatial(crossing)
 

@@ -69,9 +69,11 @@ def _insert(crossing: Crossing) -> Carried | Refusal:
 
 def _remove(crossing: Crossing) -> Carried | Refusal:
     axes = _squeezed(crossing)
-    plain = axes if isinstance(axes, Refusal) else mixed(crossing, axes)
-    if isinstance(axes, Refusal) or isinstance(plain, Refusal):
-        return axes if isinstance(axes, Refusal) else plain  # type: ignore[return-value]
+    if isinstance(axes, Refusal):
+        return axes
+    plain = mixed(crossing, axes)
+    if isinstance(plain, Refusal):
+        return plain
     return Carried({0: plain.map(lambda a: np.squeeze(a, axes))})
 
 

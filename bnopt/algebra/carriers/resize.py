@@ -33,8 +33,6 @@ def _interpolate(crossing: Crossing) -> Carried | Refusal:
     if _text(crossing, "keep_aspect_ratio_policy", "stretch") != "stretch":
         return Refusal("not-carried", f"{crossing.what} changes its sizes to keep their ratio")
     kept = _kept_axes(crossing)
-    if isinstance(kept, Refusal):
-        return kept
     plain = mixed(crossing, [axis for axis in range(crossing.affine.rank) if axis not in kept])
     return plain if isinstance(plain, Refusal) else Carried({0: plain})
 
@@ -44,7 +42,7 @@ def _text(crossing: Crossing, name: str, default: str) -> str:
     return default if attribute is None else attribute.as_string()
 
 
-def _kept_axes(crossing: Crossing) -> set[int] | Refusal:
+def _kept_axes(crossing: Crossing) -> set[int]:
     """The axes along which nothing is interpolated."""
     node, rank = crossing.node, crossing.affine.rank
     given = node.attributes.get("axes")

@@ -15,7 +15,7 @@ import numpy as np
 from bnopt.algebra.base import Absorption, Host, NewAttribute, NewOperand, Refusal, Request
 from bnopt.algebra.double_double import DoubleDouble
 from bnopt.algebra.hosts.features import added_after, vector
-from bnopt.algebra.hosts.weights import DEQUANTIZE, integer_constant
+from bnopt.algebra.hosts.weights import DEQUANTIZE, integer_constant, wrong_scale
 from bnopt.algebra.scaling import check_range, rounded
 from bnopt.graph.constants import Constant
 from bnopt.graph.operators import get_int
@@ -32,6 +32,9 @@ def absorb(request: Request) -> Absorption | Refusal:
         return scale if isinstance(scale, Refusal) else zero  # type: ignore[return-value]
     if scale is None or get_int(node, "block_size", 0):
         return Refusal("quantized-weight", f"{request.what} has no scale, or one per block")
+    refusal = wrong_scale(node, scale)
+    if refusal is not None:
+        return refusal
     varying = after.without_shift().varying()
     if len(varying) > 1:
         return Refusal("channel-axis", f"the scale behind {request.what} varies along {varying}")

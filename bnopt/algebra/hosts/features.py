@@ -108,7 +108,7 @@ def with_rest(
     answer: Absorption, features: Features, dtype: ir.DataType, request: Request
 ) -> Absorption | Refusal:
     """`answer`, plus an Add behind the host for what is left of the shift."""
-    if features.rest is None or features.rest.is_zero():
+    if features.rest is None:
         return answer
     add = added_after(features.rest, dtype, request)
     if isinstance(add, Refusal):

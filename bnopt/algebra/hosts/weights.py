@@ -183,22 +183,12 @@ class Quantized:
         return Scaled(tuple(operands), attributes)
 
     def _mirrored(self, negative: npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
-        info = ir_range(self.integers.tensor.dtype)
-        if info is None:
-            return None
+        info = np.iinfo(self.integers.dtype)
         old = self.integers.array().astype(np.int64)
         new = np.where(negative, 2 * self._spread(self.zero) - old, old)
-        if new.min(initial=0) < info[0] or new.max(initial=0) > info[1]:
+        if new.min(initial=0) < info.min or new.max(initial=0) > info.max:
             return None
         return new.astype(self.integers.dtype)
-
-
-def ir_range(dtype: ir.DataType) -> tuple[int, int] | None:
-    """The smallest and largest number of a quantized type; None for those that are no integers."""
-    if dtype not in (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16):
-        return None
-    info = np.iinfo(dtype.numpy())
-    return int(info.min), int(info.max)
 
 
 def find_weight(request: Request, index: int, what: str) -> Weight | Refusal | None:
@@ -265,9 +255,21 @@ def _dequantized(
     if not isinstance(integers, Constant) or not isinstance(scale, Constant):
         return Refusal("shape-mismatch", f"{place} lacks an operand")
     assert not isinstance(zero, Refusal)
-    if integers.tensor.dtype not in types or scale.dtype not in FOLDABLE_DTYPES:
+    if integers.tensor.dtype not in types:
         return Refusal("data-type", f"the weight of {place} is {integers.tensor.dtype.name}")
+    refusal = wrong_scale(node, scale)
+    if refusal is not None:
+        return refusal
     return _layout(node, integers, scale, zero, scope.opset, context)
+
+
+def wrong_scale(node: ir.Node, scale: Constant) -> Refusal | None:
+    """Refuse a scale that is no float, or not of the type that the operator yields."""
+    if scale.dtype not in FOLDABLE_DTYPES:
+        return Refusal("data-type", f"the scale of {describe(node)} is no float")
+    if get_int(node, "output_dtype", 0) not in (0, scale.tensor.dtype):
+        return Refusal("data-type", f"{describe(node)} yields another type than its scale has")
+    return None
 
 
 def _layout(
