@@ -244,8 +244,8 @@ def main() -> int:
     usual = [peer for peer in PEERS if peer != "bnopt+proof"]
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=usual)
     parser.add_argument("--repeat", type=int, default=1, help="runs per model and peer")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds per run")
-    parser.add_argument("--judge-timeout", type=float, default=600.0, help="seconds per verdict")
+    parser.add_argument("--timeout", type=float, default=200.0, help="seconds per run")
+    parser.add_argument("--judge-timeout", type=float, default=300.0, help="seconds per verdict")
     parser.add_argument("--match", default="*.onnx", help="which files (default *.onnx)")
     parser.add_argument("--venv", type=Path, default=ROOT / ".peers-venv")
     parser.add_argument("--store", type=Path, default=ROOT / ".out" / "peers", help="the records")

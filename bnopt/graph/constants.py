@@ -116,11 +116,22 @@ class Constants:
             if constant is None:
                 return None
             operands.append(constant)
-        array = _run_node(node, operands, opset, value.index() or 0)
-        if array is None:
+        if node.op_type == "Unsqueeze":
+            array = _unsqueezed(node, operands)
+        else:
+            array = _run_node(node, operands, opset, value.index() or 0)
+        if array is None or not self._has_inferred_shape(value, array):
             return None
         names = dict.fromkeys(n for c in operands if c is not None for n in c.overridable)
         return Constant(ir.tensor(array, name=value.name), tuple(names))
+
+    def _has_inferred_shape(self, value: ir.Value, array: npt.NDArray[Any]) -> bool:
+        """Whether a result has the shape that inference says; the reference has its errors."""
+        dims = self._types.of(value).dims
+        return dims is None or (
+            len(dims) == array.ndim
+            and all(n in (None, m) for n, m in zip(dims, array.shape, strict=True))
+        )
 
     def _static_shape(self, node: ir.Node) -> npt.NDArray[np.int64] | None:
         """What a Shape node gives, if the dimensions it asks for do not depend on the caller."""
@@ -147,6 +158,24 @@ def _constant_node(value: ir.Value, node: ir.Node) -> Constant | None:
         if held is not None:
             held.name = name
     return None if tensor is None else Constant(tensor)
+
+
+def _unsqueezed(node: ir.Node, operands: list[Constant | None]) -> npt.NDArray[Any] | None:
+    """Unsqueeze; onnx's reference puts several negative axes in the wrong places."""
+    data, attribute = operands[0], node.attributes.get("axes")
+    given = operands[1] if len(operands) > 1 else None
+    if attribute is not None:
+        axes = list(attribute.as_ints())
+    elif given is not None:
+        axes = [int(axis) for axis in given.array().reshape(-1)]
+    else:
+        return None
+    if data is None:
+        return None
+    try:
+        return np.expand_dims(data.array(), tuple(axes))
+    except ValueError:  # repeated axes, or axes out of range: no valid model
+        return None
 
 
 def _run_node(

@@ -143,3 +143,17 @@ def test_a_formal_parameter_is_not_an_initializer_of_the_same_name() -> None:
     assert [site.decision.reason for site in plan.sites] == ["dynamic-statistics"]
     assert plan.sites[0].scope == "function f::Norm"
     assert operators(result) == ["Conv", "Norm"]
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.parametrize("axes", [[-2, -1], [-1, -2], [1, 2], [0, -1]])
+def test_unsqueeze_by_several_axes(opset: int, axes: list[int]) -> None:
+    """onnx's reference implementation puts several negative axes in the wrong places."""
+    chosen = f"<axes = {axes}>(c)" if opset < 13 else "(c, a)"
+    text = f"g (float[N] x) => (float[A,B,C] y) {{ y = Unsqueeze{chosen} }}"
+    c = np.arange(3, dtype=np.float32)
+    proto = model(text, opset, c=c, a=np.array(axes))
+    graph = ir.from_proto(proto)
+    found = Constants(graph, Types(graph)).resolve(graph.graph.node(0).outputs[0])
+    assert found is not None
+    np.testing.assert_array_equal(found.array(), np.expand_dims(c, tuple(axes)))

@@ -85,7 +85,7 @@ def _returns(
         rest = shape if node.op_type in _MOVES else ()
         if node.op_type not in _ORDERED:
             part = recognizers.recognize(node, crossing.scope, crossing.context)
-            if not isinstance(part, Recognized):
+            if not isinstance(part, Recognized) or not shape:
                 return False
             rest = shape
             if any(n > 1 and n not in shape for n in part.affine.scale.shape):
