@@ -164,9 +164,7 @@ def _sites(sites: tuple[Site, ...], *, planned: bool) -> list[RenderableType]:
         for site, decision in moved[:FOLDED_ROWS]:
             prefix = "" if isinstance(decision, Folded) else f"{type(decision).__name__.lower()}: "
             channels = "-" if site.channels is None else str(site.channels)
-            suffix = (
-                ", an Add stays" if isinstance(decision, Folded) and decision.leaves_add else ""
-            )
+            suffix = " + Add" if isinstance(decision, Folded) and decision.leaves_add else ""
             table.add_row(clean(site.name), prefix + clean(decision.into) + suffix, channels)
         parts += [Text(), table]
         if len(moved) > FOLDED_ROWS:
