@@ -164,14 +164,18 @@ def compare(model: onnx.ModelProto, folded: onnx.ModelProto, feeds: Arrays) -> s
     for output in model.graph.output:
         name = output.name
         assert actual[name].shape == expected[name].shape, f"{name} changed its shape"
-        # A condition is an output too, now and then.
-        wide = (actual[name].astype(np.float64), expected[name].astype(np.float64))
-        error = float(np.max(np.abs(wide[0] - wide[1]), initial=0.0))
+        error = _distance(actual[name], expected[name])
         allowed = DOUBLE_TOLERANCE * magnitude
         if epsilon:
             allowed = NOISE_FACTOR * (noise[name] + epsilon * magnitude)
         assert error <= allowed, f"{name} is off by {error:.3g}, {allowed:.3g} is allowed"
     return "float" if epsilon else "double"
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> float:
+    """The largest difference; a condition is an output too, now and then."""
+    difference = first.astype(np.float64) - second.astype(np.float64)
+    return float(np.max(np.abs(difference), initial=0.0))
 
 
 def _check_runtime(model: onnx.ModelProto, feeds: Arrays) -> str:
@@ -215,10 +219,7 @@ def _noise(model: onnx.ModelProto, feeds: Arrays, exact: Arrays) -> dict[str, fl
     """By how much each output moves when each weight moves by one unit in its last place."""
     moved = [evaluate(model, feeds, jitter=seed) for seed in range(JITTERS)]
     return {
-        output.name: max(
-            float(np.max(np.abs(run[output.name] - exact[output.name]), initial=0.0))
-            for run in moved
-        )
+        output.name: max(_distance(run[output.name], exact[output.name]) for run in moved)
         for output in model.graph.output
     }
 

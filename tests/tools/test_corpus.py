@@ -61,13 +61,8 @@ def test_unreadable_model_is_refused_but_is_no_failure(folder: Path) -> None:
     assert "1 ok, 1 refused" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "counts", [{"batchnorm_nodes": 3}, {"batchnorm_nodes": 2, "decomposed": 1}]
-)
-def test_fewer_batch_norms_than_the_manifest_counts_is_a_failure(
-    folder: Path, counts: dict[str, int]
-) -> None:
-    entries = [{"file": "sound.onnx", **counts}]
+def test_fewer_batch_norms_than_the_manifest_counts_is_a_failure(folder: Path) -> None:
+    entries = [{"file": "sound.onnx", "batchnorm_nodes": 3}]
     (folder / "manifest.json").write_text(json.dumps(entries))
     done = run(folder)
     assert done.returncode == 1
