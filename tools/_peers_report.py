@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -111,12 +112,16 @@ def troubles(records: Records, table: Table) -> str:
     """Every result that is not right, or not proven."""
     names = _names(records)
     cells = [
-        [tool, names[record.model], record.state, record.message[:100]]
+        [tool, names[record.model], record.state, _PATH.sub("...", record.message)[:100]]
         for tool, rows in records.items()
         for record in rows
         if record.state != "ok"
     ]
     return table(("tool", "model", "state", "what was wrong"), cells)
+
+
+# Messages of onnxruntime name files of the machine.
+_PATH = re.compile(r"(?<![\w.])/[^\s:|]+")
 
 
 def report(records: Records, table: Table, heading: str, versions: Mapping[str, str]) -> str:

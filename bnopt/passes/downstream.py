@@ -14,7 +14,7 @@ from bnopt.algebra.base import Crossing, Refusal
 from bnopt.graph.uses import describe, other_readers, readers
 from bnopt.passes.fragment import Changed, Fragment
 from bnopt.passes.units import Unit
-from bnopt.passes.walk import MAX_DEPTH, Walk, is_identity, is_shift
+from bnopt.passes.walk import Walk, is_identity, is_shift
 
 
 class Downstream(Walk):
@@ -28,8 +28,9 @@ class Downstream(Walk):
             return None
         if value.is_graph_output():
             return Refusal("graph-output", f"'{value.name}' is a graph output")
-        if depth > MAX_DEPTH:
-            return Refusal("not-carried", f"'{value.name}' is too far away")
+        far = self.too_far(value, depth)
+        if far is not None:
+            return far
         found = readers(value, self._context.model)
         if len({id(node) for node, _ in found}) < len(found):
             return Refusal("shared-output", f"'{value.name}' is read twice by one node")

@@ -141,6 +141,8 @@ class _ScopePlanner:
 
     def _attempt(self, search: Callable[[Fragment], Refusal | None]) -> Fragment | Refusal:
         into = self._state.child()
+        self._upstream.start()
+        self._downstream.start()
         refusal = search(into)
         if refusal is not None:
             return refusal

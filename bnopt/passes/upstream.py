@@ -20,7 +20,7 @@ from bnopt.graph.uses import describe, other_readers, readers
 from bnopt.passes.fragment import Changed, Fragment
 from bnopt.passes.obstacles import name_obstacle
 from bnopt.passes.units import Unit
-from bnopt.passes.walk import MAX_DEPTH, Walk, finite, is_identity, is_shift
+from bnopt.passes.walk import Walk, finite, is_identity, is_shift
 
 
 class Upstream(Walk):
@@ -50,9 +50,10 @@ class Upstream(Walk):
         """
         if is_identity(affine):
             return None
+        far = self.too_far(value, depth)
+        if far is not None:
+            return far
         producer = value.producer()
-        if depth > MAX_DEPTH:
-            return Refusal("not-carried", f"'{value.name}' is too far away")
         if producer is None or producer.graph is not self._scope.graph:
             return name_obstacle(value, reader, self._scope, self._context)
         taken = other_readers(value, reader, self._context.model)
@@ -180,6 +181,15 @@ class Upstream(Walk):
         from_ahead = changed is not None and changed.from_ahead
         if id(unit) in self._sites and not is_shift(inner):
             return self._merge(unit, inner, affine, Changed(whole, from_ahead), into)
+        scaled = into.child()
+        if is_shift(inner):
+            # Where not even the scale can go on, the whole cannot either. Asking for it first keeps
+            # a row of such sums from being searched twice at each of them.
+            refusal = self.ask(
+                unit.input, affine.without_shift(), unit.nodes[0], scaled, depth + 1
+            ) or finite(whole, unit)
+            if refusal is not None:
+                return refusal
         attempt = into.child()
         refusal = self.ask(unit.input, whole, unit.nodes[0], attempt, depth + 1)
         if refusal is None:
@@ -189,12 +199,7 @@ class Upstream(Walk):
         if not is_shift(inner):
             return refusal
         # The sum stays and takes the shift; only the scale goes on.
-        attempt = into.child()
-        refusal = self.ask(
-            unit.input, affine.without_shift(), unit.nodes[0], attempt, depth + 1
-        ) or finite(whole, unit)
-        if refusal is None:
-            attempt.units[id(unit)] = (unit, Changed(Affine.from_shift(whole.shift), from_ahead))
-            attempt.merged_into[id(unit)] = unit
-            attempt.commit()
-        return refusal
+        scaled.units[id(unit)] = (unit, Changed(Affine.from_shift(whole.shift), from_ahead))
+        scaled.merged_into[id(unit)] = unit
+        scaled.commit()
+        return None

@@ -13,6 +13,8 @@ from bnopt.passes.units import Unit
 
 # A network has few carriers between two hosts; longer walks only cost time.
 MAX_DEPTH = 32
+# Branches that part and meet again could be searched once for every way through them.
+MAX_STEPS = 1000
 
 
 class Walk:
@@ -39,6 +41,18 @@ class Walk:
         self._units = units
         self._sites = sites
         self._pinned = pinned
+        self._steps = 0
+
+    def start(self) -> None:
+        """Begin another search."""
+        self._steps = 0
+
+    def too_far(self, value: ir.Value, depth: int) -> Refusal | None:
+        """Count a step; refuse it if the search has gone on for long enough."""
+        self._steps += 1
+        if depth <= MAX_DEPTH and self._steps <= MAX_STEPS:
+            return None
+        return Refusal("not-carried", f"'{value.name}' is too far away")
 
     def _merge(
         self, unit: Unit, inner: Affine, affine: Affine, changed: Changed, into: Fragment

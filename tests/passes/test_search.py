@@ -1,0 +1,50 @@
+"""A search ends soon, however the graph is made."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+from graphs import model, normal, statistics
+
+from bnopt import passes
+from bnopt.passes.walk import MAX_STEPS, Walk
+
+BN = "BatchNormalization"
+
+
+def steps(body: str, monkeypatch: pytest.MonkeyPatch, **weights: object) -> int:
+    """How many values are looked at for one batch norm."""
+    counted: list[int] = []
+    too_far = Walk.too_far
+
+    def count(self: Walk, value: ir.Value, depth: int) -> object:
+        counted.append(depth)
+        return too_far(self, value, depth)
+
+    monkeypatch.setattr(Walk, "too_far", count)
+    text = f"g (float[2,4,6,6] x) => (float[2,4,6,6] y) {{ {body} }}"
+    passes.plan(ir.from_proto(model(text, **weights, **statistics(4))))
+    return len(counted)
+
+
+@pytest.mark.parametrize("count", [5, 10, 20])
+def test_a_row_of_sums_is_searched_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sum may stay or go, but not each combination of them is tried."""
+    row = "".join(
+        f"a{i} = Add(x{i}, k) x{i + 1} = Transpose<perm = [0, 1, 3, 2]>(a{i}) "
+        for i in range(count)
+    )
+    body = f"x0 = Sigmoid(x) {row} y = {BN}(x{count}, g, b, m, v)"
+    assert steps(body, monkeypatch, k=normal(1, 4, 1, 1)) <= 12 * count
+
+
+def test_branches_that_part_and_meet_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are 2 ** 14 ways through; a search gives up long before."""
+    diamonds = "".join(
+        f"p{i} = Identity(x{i}) q{i} = Neg(x{i}) r{i} = Identity(q{i}) "
+        f"c{i} = Concat<axis = 2>(p{i}, r{i}) x{i + 1} = MaxPool"
+        f"<kernel_shape = [2, 1], strides = [2, 1]>(c{i}) "
+        for i in range(14)
+    )
+    body = f"x0 = {BN}(x, g, b, m, v) {diamonds} y = Sigmoid(x14)"
+    assert steps(body, monkeypatch) <= 8 * MAX_STEPS
