@@ -22,7 +22,7 @@ def steps(body: str, monkeypatch: pytest.MonkeyPatch, **weights: object) -> int:
         return too_far(self, value, depth)
 
     monkeypatch.setattr(Walk, "too_far", count)
-    text = f"g (float[2,4,6,6] x) => (float[2,4,6,6] y) {{ {body} }}"
+    text = f"g (float[2,4,6,6] x) => (float[A,B,C,D] y) {{ {body} }}"
     passes.plan(ir.from_proto(model(text, **weights, **statistics(4))))
     return len(counted)
 
@@ -39,12 +39,11 @@ def test_a_row_of_sums_is_searched_once(count: int, monkeypatch: pytest.MonkeyPa
 
 
 def test_branches_that_part_and_meet_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are 2 ** 14 ways through; a search gives up long before."""
+    """There are 2 ** 9 ways through; a search gives up before it has gone them all."""
     diamonds = "".join(
-        f"p{i} = Identity(x{i}) q{i} = Neg(x{i}) r{i} = Identity(q{i}) "
-        f"c{i} = Concat<axis = 2>(p{i}, r{i}) x{i + 1} = MaxPool"
-        f"<kernel_shape = [2, 1], strides = [2, 1]>(c{i}) "
-        for i in range(14)
+        f"p{i} = Identity(x{i}) q{i} = Dropout(x{i}) x{i + 1} = Concat<axis = 1>(p{i}, q{i}) "
+        for i in range(9)
     )
-    body = f"x0 = {BN}(x, g, b, m, v) {diamonds} y = Sigmoid(x14)"
-    assert steps(body, monkeypatch) <= 8 * MAX_STEPS
+    body = f"x0 = {BN}(x, g, b, m, v) {diamonds} y = Sigmoid(x9)"
+    # Whole and scale only, upstream and downstream.
+    assert steps(body, monkeypatch) <= 2 * MAX_STEPS + 10
