@@ -54,7 +54,7 @@ def _cast_back(crossing: Crossing) -> Carried | Refusal:
     carried = _cast(crossing)
     source = crossing.context.types.of(crossing.data).dtype
     same = source == ir.DataType(get_int(crossing.node, "to", 0))
-    if isinstance(carried, Refusal) or same:
+    if same:
         return carried
     if _returns(crossing.node.outputs[0], source, crossing, crossing.affine.scale.shape, 0):
         return carried
@@ -75,7 +75,7 @@ def _returns(
     is cut off alike.
     """
     found = readers(value, crossing.context.model)
-    if not found or value.is_graph_output() or depth > _MAX_DEPTH:
+    if value.is_graph_output() or depth > _MAX_DEPTH:
         return False
     for node, _ in found:
         if node.op_type == "Cast":
