@@ -18,6 +18,9 @@ from bnopt.graph.operators import operand
 from bnopt.graph.scopes import Scope
 from bnopt.passes.units import Unit
 
+# What new biases may add: far less than a copied weight.
+SMALL_BYTES = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -136,6 +139,11 @@ class Fragment:
             return answer
         self.hosts[id(node)] = Taken(new, answer)
         return None
+
+    def is_cheap(self) -> bool:
+        """Whether no node is left of what is removed, and no weight is copied."""
+        nodes, size = self.cost()
+        return nodes < 0 and size <= SMALL_BYTES
 
     def cost(self) -> tuple[int, int]:
         """(Nodes, bytes) that this fragment adds to its parent."""

@@ -125,6 +125,10 @@ class _ScopePlanner:
         affine = self._state.affine_of(unit)
         assert affine is not None
         behind = self._attempt(lambda into: self._up(unit, affine, into))
+        if isinstance(behind, Fragment) and behind.is_cheap():
+            # Nothing ahead can be cheaper by more than a bias, and to ask there reads all weights.
+            self._take(unit, behind, behind)
+            return []
         ahead = self._attempt(lambda into: self._down(unit, affine, into))
         if self._take(unit, behind, ahead):
             return []
