@@ -32,3 +32,14 @@ def test_sizes_that_the_caller_may_set(body: str) -> None:
     assert decisions(network(body), keep_overridable=True) == ["overridable"]
     assert decisions(network(body)) == ["folded"]
     assert "p" in passes.plan(ir.from_proto(network(body))).overridable
+
+
+def test_a_shape_that_the_caller_may_set() -> None:
+    """Nothing but the shape of what comes out depends on it."""
+    text = f"""g (float[2,4,6,6] x) => (float[2,4,36] y) {{
+        c = Conv(x, W) d = Reshape(c, s) y = {BN}(d, g, b, m, v) }}"""
+    shape = normal(3).astype("int64") * 0 + [2, 4, 36]
+    proto = model(text, W=normal(4, 4, 1, 1), s=shape, **statistics(4))
+    proto.graph.input.append(helper.make_tensor_value_info("s", onnx.TensorProto.INT64, [3]))
+    assert decisions(proto) == ["folded"]
+    assert decisions(proto, keep_overridable=True) == ["overridable"]
