@@ -34,12 +34,17 @@ def test_sizes_that_the_caller_may_set(body: str) -> None:
     assert "p" in passes.plan(ir.from_proto(network(body))).overridable
 
 
-def test_a_shape_that_the_caller_may_set() -> None:
+SHAPED_BEHIND = f"c = Conv(x, W) d = Reshape(c, s) y = {BN}(d, g, b, m, v)"
+SHAPED_AHEAD = f"c = {BN}(x, g, b, m, v) d = Reshape(c, s) y = Conv(d, V)"
+
+
+@pytest.mark.parametrize("body", [SHAPED_BEHIND, SHAPED_AHEAD], ids=["behind", "ahead"])
+def test_a_shape_that_the_caller_may_set(body: str) -> None:
     """Nothing but the shape of what comes out depends on it."""
-    text = f"""g (float[2,4,6,6] x) => (float[2,4,36] y) {{
-        c = Conv(x, W) d = Reshape(c, s) y = {BN}(d, g, b, m, v) }}"""
+    text = f"g (float[2,4,6,6] x) => (float[2,4,36] y) {{ {body} }}"
+    weights = {"W": normal(4, 4, 1, 1), "V": normal(4, 4, 1)}
     shape = normal(3).astype("int64") * 0 + [2, 4, 36]
-    proto = model(text, W=normal(4, 4, 1, 1), s=shape, **statistics(4))
+    proto = model(text, **weights, s=shape, **statistics(4))
     proto.graph.input.append(helper.make_tensor_value_info("s", onnx.TensorProto.INT64, [3]))
     assert decisions(proto) == ["folded"]
     assert decisions(proto, keep_overridable=True) == ["overridable"]
