@@ -97,7 +97,9 @@ class Outcome:
     def _move(self, unit: Unit) -> Move | None:
         changed = self.state.unit(unit)
         if changed is not None and changed.affine is None:
-            return Remove(tuple(unit.nodes), unit.input, id(unit) in self.upstream)
+            # What was asked of the output later on has changed its meaning once more.
+            same = id(unit) in self.upstream and id(unit.output) not in self.state.renamed
+            return Remove(tuple(unit.nodes), unit.input, takes_name=same)
         decision = self.decision(unit)
         if isinstance(decision, Kept) and decision.reason in _LEFT_ALONE:
             return None

@@ -123,6 +123,17 @@ def test_gemm_before_opset_7(opset: int) -> None:
     assert {a.name: a.i for a in result.graph.node[0].attribute} == {"broadcast": 1}
 
 
+@pytest.mark.parametrize("opset", [6, 7])
+def test_an_add_needs_broadcasting(opset: int) -> None:
+    """Before opset 7 an Add of a vector is no valid node, and no runtime would say so."""
+    attribute = "<is_test = 1>" if opset < 7 else ""
+    text = f"""g (float[M,3] x) => (float[M,4] y) {{
+        c = MatMul(x, W) y = BatchNormalization{attribute}(c, g, b, m, v) }}"""
+    result, _ = folded(model(text, opset, W=normal(3, 4), **statistics(4)))
+    expected = ["MatMul", "Add"] if opset >= 7 else ["MatMul", "BatchNormalization"]
+    assert operators(result) == expected
+
+
 @settings(max_examples=60)
 @given(st.data())
 def test_matmul(data: st.DataObject) -> None:

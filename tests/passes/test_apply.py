@@ -51,6 +51,24 @@ def test_the_argument_is_not_changed_by_working_on_a_clone() -> None:
     assert ir.to_proto(graph).SerializeToString() == before
 
 
+def test_no_name_comes_to_mean_another_tensor() -> None:
+    """The second batch norm goes through where the first was, and changes what stands there."""
+    text = """g (float[N,3,6,6] x) => (float[N,4,6,6] z) {
+        c = Conv(x, W)
+        y = BatchNormalization(c, g, b, m, v)
+        t = Transpose<perm = [0, 1, 3, 2]>(y)
+        z = BatchNormalization(t, hg, hb, hm, hv)
+    }"""
+    weights = {**statistics(4), **statistics(4, seed=9, prefix="h")}
+    proto = model(text, W=normal(4, 3, 1, 1), **weights)
+    result, _ = folded(proto)
+    names = [name for node in result.graph.node for name in node.output]
+    assert len(names) == 2
+    assert names[-1] == "z"
+    assert not {"c", "y", "t"} & set(names)
+    assert_same(proto, x=normal(2, 3, 6, 6))
+
+
 def test_planning_changes_nothing() -> None:
     graph = ir.from_proto(conv_bn())
     before = ir.to_proto(graph).SerializeToString()

@@ -15,6 +15,9 @@ from bnopt.algebra.base import Absorption, NewOperand, Refusal, Request
 from bnopt.algebra.double_double import DoubleDouble
 from bnopt.algebra.scaling import rounded
 
+# The first operator set in which arithmetic broadcasts by itself.
+_BROADCASTS = 7
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -117,7 +120,12 @@ def with_rest(
 
 
 def added_after(shift: DoubleDouble, dtype: ir.DataType, request: Request) -> NewOperand | Refusal:
-    """The constant of an Add behind the host; `shift` has the rank of its output."""
+    """The constant of an Add behind the host; `shift` has the rank of its output.
+
+    Condition: operator set 7 or later. Before, an Add broadcasts only if an attribute says so.
+    """
+    if request.scope.opset < _BROADCASTS:
+        return Refusal("unknown-opset", f"before opset 7 no Add can follow {request.what}")
     base = request.node.name or request.node.outputs[0].name or request.node.op_type
     return rounded(_trimmed(shift), dtype, index=1, base=base, what=request.what)
 
