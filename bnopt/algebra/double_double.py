@@ -110,6 +110,10 @@ class DoubleDouble:
         """Whether every number is zero."""
         return not self.hi.any()
 
+    def is_one(self) -> bool:
+        """Whether every number is one."""
+        return bool((self.hi == 1).all() and not self.lo.any())
+
     def __neg__(self) -> DoubleDouble:
         return DoubleDouble(-self.hi, -self.lo)
 

@@ -96,4 +96,4 @@ def is_identity(affine: Affine) -> bool:
 
 def is_shift(affine: Affine) -> bool:
     """Whether an affine only adds."""
-    return bool((affine.scale.hi == 1).all() and not affine.scale.lo.any())
+    return affine.scale.is_one()

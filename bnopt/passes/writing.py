@@ -31,7 +31,7 @@ def write(
     unit: Unit, affine: Affine, *, from_ahead: bool, scope: Scope, context: Context
 ) -> Move | Refusal:
     """The shortest way to write a unit that is `affine` by now."""
-    if unit.batch_norms and not _is_one(affine.scale):
+    if unit.batch_norms and not affine.scale.is_one():
         kept = _as_batch_norm(unit, affine, from_ahead, context)
         if isinstance(kept, Keep):
             return kept
@@ -46,8 +46,11 @@ def as_mul_add(unit: Unit, affine: Affine, scope: Scope, context: Context) -> Mo
     if dtype is None:
         return Refusal("data-type", f"the type of '{unit.output.name}' is not known")
     steps: list[Step] = []
-    for op_type, values, neutral in (("Mul", affine.scale, 1.0), ("Add", affine.shift, 0.0)):
-        if (values.hi == neutral).all() and not values.lo.any():
+    for op_type, values, is_neutral in (
+        ("Mul", affine.scale, affine.scale.is_one()),
+        ("Add", affine.shift, affine.shift.is_zero()),
+    ):
+        if is_neutral:
             continue
         constant = _constant(unit, values, dtype, op_type == "Mul")
         if isinstance(constant, Refusal):
@@ -64,7 +67,9 @@ def as_depthwise_conv(unit: Unit, affine: Affine, scope: Scope, context: Context
     dims = context.dims.of(unit.input)
     channels = None if dims is None or len(dims) < 3 else dims[1]
     channels = channels or (affine.length(1) if affine.rank > 2 and affine.length(1) > 1 else None)
-    scale, shift = (vector(part, 1) if affine.rank > 2 else None for part in _parts(affine))
+    scale, shift = (
+        vector(part, 1) if affine.rank > 2 else None for part in (affine.scale, affine.shift)
+    )
     if channels is None or scale is None or shift is None:
         return Refusal("channel-axis", f"'{unit.output.name}' is no affine of images along axis 1")
     kernel = [1] * (affine.rank - 2)
@@ -144,11 +149,3 @@ def _constant(
     name = label(unit.nodes[-1])
     base = f"{name}.scale" if is_scale else f"{name}.shift"
     return rounded(values, dtype, index=1, base=base, what=what)
-
-
-def _parts(affine: Affine) -> tuple[DoubleDouble, DoubleDouble]:
-    return affine.scale, affine.shift
-
-
-def _is_one(values: DoubleDouble) -> bool:
-    return bool((values.hi == 1).all() and not values.lo.any())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import onnx_ir as ir
 
 from bnopt.algebra.affine import Affine
-from bnopt.algebra.base import Context, Crossing, Refusal
+from bnopt.algebra.base import Carried, Context, Crossing, Refusal
 from bnopt.algebra.double_double import DoubleDouble, Float64Array
 from bnopt.graph.constants import Constant
 from bnopt.graph.operators import operand
@@ -39,6 +40,48 @@ def dims_of(
     if dims is None:
         return Refusal("unknown-rank", f"the rank of the data of {what} is not known")
     return dims
+
+
+def both_dims(
+    crossing: Crossing,
+) -> tuple[tuple[int | None, ...], tuple[int | None, ...]] | Refusal:
+    """The dimensions of the data before and after the carrier, both of known rank."""
+    before = dims_of(crossing.context, crossing.data, crossing.what)
+    if isinstance(before, Refusal):
+        return before
+    after = dims_of(crossing.context, crossing.node.outputs[0], crossing.what)
+    return after if isinstance(after, Refusal) else (before, after)
+
+
+def lengths_of(
+    crossing: Crossing, values: Sequence[ir.Value | None], axis: int
+) -> list[int] | Refusal:
+    """The lengths along `axis` of the values that the carrier joins or cuts the data into."""
+    lengths: list[int] = []
+    for value in values:
+        dims = crossing.context.dims.of(value)
+        if dims is None or axis >= len(dims) or (length := dims[axis]) is None:
+            return Refusal(
+                "not-carried", f"the lengths of the parts of {crossing.what} are not known"
+            )
+        lengths.append(length)
+    return lengths
+
+
+def into_parts(crossing: Crossing, axis: int, lengths: Sequence[int]) -> Carried | Refusal:
+    """The affine cut along `axis` into parts of `lengths`, one for each value."""
+    affine, total = crossing.affine, sum(lengths)
+    if affine.length(axis) not in (1, total):
+        return Refusal("shape-mismatch", f"the parts of {crossing.what} have {total} channels")
+    ends = pairwise(np.cumsum([0, *lengths]).tolist())
+    return Carried({index: cut(affine, axis, *part) for index, part in enumerate(ends)})
+
+
+def as_part(crossing: Crossing, axis: int, lengths: Sequence[int]) -> Carried:
+    """The affine at the place of the crossed value, the identity at those of the others."""
+    start = sum(lengths[: crossing.index])
+    positions = np.arange(start, start + lengths[crossing.index])
+    return Carried({0: placed(crossing.affine, axis, positions, sum(lengths))})
 
 
 def normalised(axes: Sequence[int], rank: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ Source: ONNX operator specification, Pad-1 to -25.
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Carried, Carrier, Crossing, NewOperand, Refusal
@@ -27,9 +28,11 @@ _COPYING = ("reflect", "edge", "wrap")
 
 def _backward(crossing: Crossing) -> Carried | Refusal:
     affine = _along_kept_axes(crossing)
-    if isinstance(affine, Refusal) or _mode(crossing) in _COPYING:
-        return affine if isinstance(affine, Refusal) else Carried({0: affine})
+    if isinstance(affine, Refusal):
+        return affine
     value = _value(crossing)
+    if value is None:
+        return Carried({0: affine})
     if isinstance(value, Refusal):
         return value
     wanted = affine.apply(DoubleDouble.of(value.array().astype(np.float64).reshape(())))
@@ -52,20 +55,17 @@ def _backward(crossing: Crossing) -> Carried | Refusal:
 
 def _forward(crossing: Crossing) -> Carried | Refusal:
     affine = _along_kept_axes(crossing)
-    if isinstance(affine, Refusal) or _mode(crossing) in _COPYING:
-        return affine if isinstance(affine, Refusal) else Carried({0: affine})
+    if isinstance(affine, Refusal):
+        return affine
     value = _value(crossing)
+    if value is None:
+        return Carried({0: affine})
     if isinstance(value, Refusal):
         return value
     constant = DoubleDouble.of(value.array().astype(np.float64).reshape(()))
     if not (affine.apply(constant) - constant).is_zero():
         return Refusal("padding", f"{crossing.what} pads behind a shift")
     return Carried({0: affine})
-
-
-def _mode(crossing: Crossing) -> str:
-    attribute = crossing.node.attributes.get("mode")
-    return "constant" if attribute is None else attribute.as_string()
 
 
 def _along_kept_axes(crossing: Crossing) -> Affine | Refusal:
@@ -90,18 +90,18 @@ def _along_kept_axes(crossing: Crossing) -> Affine | Refusal:
     return mixed(crossing, touched)
 
 
-def _value(crossing: Crossing) -> Constant | Refusal:
+def _value(crossing: Crossing) -> Constant | Refusal | None:
+    """The number that it pads with; None if it pads with the data's own."""
     node, context = crossing.node, crossing.context
+    mode = node.attributes.get("mode")
+    if mode is not None and mode.as_string() in _COPYING:
+        return None
     found = context.constant(node, 2, "value", "not-carried")
-    if isinstance(found, Constant):
-        return found
-    if isinstance(found, Refusal):
+    if found is not None:
         return found
     dtype = context.types.of(crossing.data).dtype
     if dtype is None:
         return Refusal("data-type", f"the type of what {crossing.what} pads is not known")
-    import onnx_ir as ir
-
     number = np.asarray(get_float(node, "value", 0.0)).astype(dtype.numpy())
     return Constant(ir.Tensor(number, dtype=dtype))
 

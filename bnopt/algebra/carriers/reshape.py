@@ -14,17 +14,15 @@ from __future__ import annotations
 import numpy as np
 
 from bnopt.algebra.base import Carried, Carrier, Crossing, Refusal
-from bnopt.algebra.carriers.common import dims_of, integers, mixed, normalised
+from bnopt.algebra.carriers.common import both_dims, dims_of, integers, mixed, normalised
 from bnopt.algebra.reshaping import reshape_affine
 
 
 def _reshape(crossing: Crossing, *, back: bool) -> Carried | Refusal:
-    before = dims_of(crossing.context, crossing.data, crossing.what)
-    after = dims_of(crossing.context, crossing.node.outputs[0], crossing.what)
-    if isinstance(before, Refusal):
-        return before
-    if isinstance(after, Refusal):
-        return after
+    dims = both_dims(crossing)
+    if isinstance(dims, Refusal):
+        return dims
+    before, after = dims
     source, target = (after, before) if back else (before, after)
     moved = reshape_affine(crossing.affine, source, target)
     if moved is None:

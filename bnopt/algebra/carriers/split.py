@@ -10,24 +10,20 @@ Source: ONNX operator specification, Split-1 to -18, Slice-1 to -13.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Carried, Carrier, Crossing, Refusal
-from bnopt.algebra.carriers.common import cut, dims_of, integers, normalised, placed
+from bnopt.algebra.carriers.common import (
+    as_part,
+    dims_of,
+    integers,
+    into_parts,
+    lengths_of,
+    normalised,
+    placed,
+)
 from bnopt.graph.operators import get_int
-
-
-def _lengths(crossing: Crossing, axis: int) -> list[int] | Refusal:
-    lengths: list[int] = []
-    for value in crossing.node.outputs:
-        dims = crossing.context.dims.of(value)
-        if dims is None or axis >= len(dims) or (length := dims[axis]) is None:
-            return Refusal("not-carried", f"the lengths that {crossing.what} cuts are not known")
-        lengths.append(length)
-    return lengths
 
 
 def _split_axis(crossing: Crossing) -> int:
@@ -36,28 +32,14 @@ def _split_axis(crossing: Crossing) -> int:
 
 def _split_backward(crossing: Crossing) -> Carried | Refusal:
     axis = _split_axis(crossing)
-    lengths = _lengths(crossing, axis)
-    if isinstance(lengths, Refusal):
-        return lengths
-    start = sum(lengths[: crossing.index])
-    positions = np.arange(start, start + lengths[crossing.index])
-    return Carried({0: placed(crossing.affine, axis, positions, sum(lengths))})
+    lengths = lengths_of(crossing, crossing.node.outputs, axis)
+    return lengths if isinstance(lengths, Refusal) else as_part(crossing, axis, lengths)
 
 
 def _split_forward(crossing: Crossing) -> Carried | Refusal:
     axis = _split_axis(crossing)
-    lengths = _lengths(crossing, axis)
-    if isinstance(lengths, Refusal):
-        return lengths
-    ends = np.cumsum([0, *lengths])
-    if crossing.affine.length(axis) not in (1, ends[-1]):
-        return Refusal("shape-mismatch", f"{crossing.what} cuts {ends[-1]} channels")
-    return Carried(
-        {
-            index: cut(crossing.affine, axis, int(start), int(stop))
-            for index, (start, stop) in enumerate(pairwise(ends))
-        }
-    )
+    lengths = lengths_of(crossing, crossing.node.outputs, axis)
+    return lengths if isinstance(lengths, Refusal) else into_parts(crossing, axis, lengths)
 
 
 def _axes(crossing: Crossing) -> tuple[int, ...] | Refusal:

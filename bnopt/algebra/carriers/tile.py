@@ -11,17 +11,15 @@ from __future__ import annotations
 import numpy as np
 
 from bnopt.algebra.base import Carried, Carrier, Crossing, Refusal
-from bnopt.algebra.carriers.common import dims_of, mixed
+from bnopt.algebra.carriers.common import both_dims, mixed
 
 
 def _backward(crossing: Crossing) -> Carried | Refusal:
-    before = dims_of(crossing.context, crossing.data, crossing.what)
-    if isinstance(before, Refusal):
-        return before
+    dims = both_dims(crossing)
+    if isinstance(dims, Refusal):
+        return dims
+    before, after = dims
     lead = crossing.affine.rank - len(before)
-    after = dims_of(crossing.context, crossing.node.outputs[0], crossing.what)
-    if isinstance(after, Refusal):
-        return after
     if lead < 0:
         return Refusal("shape-mismatch", f"{crossing.what} loses axes")
     changed = [
@@ -36,12 +34,10 @@ def _backward(crossing: Crossing) -> Carried | Refusal:
 
 
 def _forward(crossing: Crossing) -> Carried | Refusal:
-    before = dims_of(crossing.context, crossing.data, crossing.what)
-    after = dims_of(crossing.context, crossing.node.outputs[0], crossing.what)
-    if isinstance(before, Refusal):
-        return before
-    if isinstance(after, Refusal):
-        return after
+    dims = both_dims(crossing)
+    if isinstance(dims, Refusal):
+        return dims
+    before, after = dims
     lead = len(after) - len(before)
     if lead < 0:
         return Refusal("shape-mismatch", f"{crossing.what} loses axes")
