@@ -451,6 +451,13 @@ def test_interpolation(way: str, nodes: str, opset: int, weights: dict[str, Any]
 
 
 @pytest.mark.parametrize("way", ["behind", "ahead"])
+@pytest.mark.parametrize(("mode", "opset"), [("reflect", 17), ("edge", 17), ("wrap", 19)])
+def test_padding_with_the_data_itself_carries_a_shift(way: str, mode: str, opset: int) -> None:
+    left = passes_by(way, f'd = Pad<mode = "{mode}">(c, s)', opset, s=ints(*[0] * 7, 1))
+    assert left == (["Conv", "Pad"] if way == "behind" else ["Pad", "Conv"])
+
+
+@pytest.mark.parametrize("way", ["behind", "ahead"])
 def test_a_scale_near_one_moves_elements_though_the_length_stays(way: str) -> None:
     """floor(4 * 1.1) is 4, and the channels are what is resized."""
     nodes = "d = Resize(c, , s)"

@@ -367,7 +367,9 @@ def test_output_names_and_types_of_the_model_are_kept() -> None:
     assert result.graph.output[0] == proto.graph.output[0]
 
 
-@pytest.mark.parametrize("what", ["type", "size", "outputs", "inputs"])
+@pytest.mark.parametrize(
+    "what", ["type", "size", "outputs", "inputs", "one branch", "two graphs", "an outer weight"]
+)
 def test_an_if_that_is_not_as_specified_stays(what: str) -> None:
     proto = model(two_branches("p = Relu(c)", "q = Neg(c)"), **CONV)
     node = proto.graph.node[1]
@@ -380,8 +382,17 @@ def test_an_if_that_is_not_as_specified_stays(what: str) -> None:
         bound = [True, True]
     elif what == "outputs":
         node.output.append("z")
-    else:
+    elif what == "inputs":
         node.attribute[0].g.input.append(helper.make_tensor_value_info("i", 1, None))
+    elif what == "one branch":
+        del node.attribute[1]
+    elif what == "two graphs":
+        body = node.attribute[0].g
+        attribute = onnx.AttributeProto(name="then_branch", type="GRAPHS", graphs=[body, body])
+        node.attribute[0].CopyFrom(attribute)
+    else:
+        del node.attribute[0].g.node[:]
+        node.attribute[0].g.output[0].name = "W"
     graph = ir.from_proto(proto)
     prepare(graph, set_inputs={"k": bound})
     assert [node.op_type for node in graph.graph] == ["Conv", "If"]
@@ -426,3 +437,23 @@ def test_where_on_nothing_stays() -> None:
     graph = ir.from_proto(proto)
     prepare(graph, set_inputs={"k": [[True, True, True]]})
     assert [node.op_type for node in graph.graph] == ["Slice", "Where"]
+
+
+@pytest.mark.parametrize("what", ["type", "operand", "other operand", "unknown", "other unknown"])
+def test_a_where_of_which_too_little_is_known_stays(what: str) -> None:
+    text = """g (bool k, float[2,3] a, float[2,3] b) => (float[A,B] y) {
+        d = Neg(a) e = Abs(b) y = Where(k, d, e) }"""
+    proto = model(text, domains=', "u": 1')
+    where = proto.graph.node[2]
+    bound: object = True
+    if what == "type":
+        proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+        bound = 1
+    elif "operand" in what:
+        where.input[2 if "other" in what else 1] = ""
+    else:
+        node = proto.graph.node["other" in what]
+        node.op_type, node.domain = "Strange", "u"
+    graph = ir.from_proto(proto)
+    prepare(graph, set_inputs={"k": bound})
+    assert [node.op_type for node in graph.graph][-1] == "Where"

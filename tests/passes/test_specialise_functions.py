@@ -445,6 +445,14 @@ def test_versions_of_another_domain_must_agree() -> None:
     assert not functions.inline(ir.from_proto(proto), [("f", "block", "")])
 
 
+def test_an_operator_that_is_unknown_in_either_opset_stays_where_it_is() -> None:
+    """Whether its meaning is the same in the caller's operator set cannot be known."""
+    text = BLOCK.replace('"": 17', '"": 16').replace("BatchNormalization", "Unheard")
+    graph = f"g {IMAGE} {{ c = Conv(x, W) y = f.block(c, ag, ab, am, av) }}"
+    proto = calling(graph, text, **CONV, **LAST)
+    assert not functions.inline(ir.from_proto(proto), [("f", "block", "")])
+
+
 def test_the_caller_of_a_caller_counts() -> None:
     """`middle` would take `block` along into `outer`, whose operators are of another opset."""
     signature = "(x, W, g, b, m, v) => (y)"

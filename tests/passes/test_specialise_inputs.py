@@ -91,6 +91,15 @@ def test_refused(kind: str, shape: str, value: object, says: str) -> None:
     assert not graph.graph.initializers
 
 
+@pytest.mark.parametrize("kind", ["seq(tensor(float))", "undeclared"])
+def test_what_is_no_tensor_of_a_known_type_is_refused(kind: str) -> None:
+    graph = adding("float")
+    value = graph.graph.inputs[0]
+    value.type = None if kind == "undeclared" else ir.SequenceType(ir.TensorType(ir.DataType.FLOAT))
+    with pytest.raises(UsageError, match="it is no tensor of a declared type"):
+        bind(graph, {"k": "1"})
+
+
 def test_unknown_input_names_those_there_are() -> None:
     graph = adding("bool")
     with pytest.raises(UsageError, match=r"the model has no such input, only 'k', 'x'"):

@@ -70,7 +70,7 @@ def live_branch(node: ir.Node, condition: Constant) -> str | None:
     for value in body.outputs:
         producer = value.producer()
         held = value.is_initializer() if producer is None else producer.graph is body
-        if not held or value.graph is not body:
+        if not held:
             return None
     return live
 

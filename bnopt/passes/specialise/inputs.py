@@ -74,9 +74,9 @@ def _find(inputs: Mapping[str, ir.Value], name: str) -> ir.Value:
 
 def _tensor(inputs: Mapping[str, ir.Value], name: str, given: object) -> ir.TensorProtocol:
     value = inputs[name]
-    dtype = value.dtype
-    if not isinstance(value.type, ir.TensorType) or dtype is None:
+    if not isinstance(value.type, ir.TensorType):
         raise UsageError(f"cannot set the input '{name}': it is no tensor of a declared type")
+    dtype = value.type.dtype
     if dtype in _UNSUPPORTED:
         kind = dtype.name.lower()
         raise UsageError(f"cannot set the input '{name}': its type is {kind}, not a number")
