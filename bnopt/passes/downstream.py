@@ -11,9 +11,9 @@ import onnx_ir as ir
 from bnopt.algebra import carriers, hosts
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Crossing, Refusal
+from bnopt.algebra.units import Unit
 from bnopt.graph.uses import describe, other_readers, readers
 from bnopt.passes.fragment import Changed, Fragment
-from bnopt.passes.units import Unit
 from bnopt.passes.walk import Walk, is_identity, is_shift
 
 

@@ -14,9 +14,9 @@ import onnx_ir as ir
 from bnopt.algebra import hosts
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Absorption, Context, NewOperand, Refusal, Request
+from bnopt.algebra.units import Unit
 from bnopt.graph.operators import operand
 from bnopt.graph.scopes import Scope
-from bnopt.passes.units import Unit
 
 # What new biases may add: far less than a copied weight.
 SMALL_BYTES = 1 << 16

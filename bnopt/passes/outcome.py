@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Context, Refusal
+from bnopt.algebra.units import Unit
 from bnopt.findings import Decision, Kept, Lowered, Merged
 from bnopt.graph.operators import operand
 from bnopt.graph.scopes import Scope, label
@@ -14,7 +15,6 @@ from bnopt.graph.uses import describe
 from bnopt.passes import writing
 from bnopt.passes.fragment import Changed, Fragment, Taken
 from bnopt.passes.moves import Move, Remove, Replace, Rewrite
-from bnopt.passes.units import Unit
 
 # Reasons for which a batch norm is not even merged with its neighbours.
 _LEFT_ALONE = frozenset(("rounded", "unread"))

@@ -15,18 +15,18 @@ import onnx_ir as ir
 
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Context, Refusal
+from bnopt.algebra.decoys import is_decomposed_batch_norm
+from bnopt.algebra.units import Unit, divided, find_units
 from bnopt.findings import Decision, Kept, Lowered, Site
 from bnopt.graph.order import in_order
 from bnopt.graph.scopes import Scope, scopes
 from bnopt.passes import writing
-from bnopt.passes.decoys import is_decomposed_batch_norm
 from bnopt.passes.downstream import Downstream
 from bnopt.passes.fragment import Changed, Fragment
 from bnopt.passes.moves import Move, Replace
 from bnopt.passes.outcome import Lower, Outcome
 from bnopt.passes.rounding import rounded_behind
 from bnopt.passes.sites import list_sites
-from bnopt.passes.units import Unit, divided, find_units
 from bnopt.passes.upstream import Upstream
 from bnopt.passes.wording import went, why_not
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from bnopt.algebra.base import Context, Refusal
+from bnopt.algebra.units import Unit
 from bnopt.graph.operators import get_int
 from bnopt.graph.uses import describe, readers
-from bnopt.passes.units import Unit
 
 _STEPS = frozenset("Ceil Floor Mod Round".split())
 _PASSED = frozenset(

@@ -8,15 +8,15 @@ import onnx_ir as ir
 
 from bnopt.algebra import recognizers
 from bnopt.algebra.base import Context, Recognized, Refusal
+from bnopt.algebra.decoys import is_normalised
 from bnopt.algebra.recognizers import batch_normalization, global_normalization
+from bnopt.algebra.runtime_statistics import runtime_statistics
+from bnopt.algebra.units import Unit
 from bnopt.findings import Decision, Form, Kept, Site
 from bnopt.graph.operators import operand
 from bnopt.graph.scopes import Scope, label
 from bnopt.graph.uses import describe
-from bnopt.passes.decoys import is_normalised
 from bnopt.passes.obstacles import is_known
-from bnopt.passes.runtime_statistics import runtime_statistics
-from bnopt.passes.units import Unit
 
 # How far upstream to look for the operator that hides the rank of the data.
 _MAX_STEPS = 16

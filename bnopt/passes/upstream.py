@@ -15,11 +15,11 @@ from bnopt.algebra.base import Carried, Crossing, Refusal
 from bnopt.algebra.double_double import DoubleDouble
 from bnopt.algebra.rounding import FOLDABLE_DTYPES
 from bnopt.algebra.scaling import rounded
+from bnopt.algebra.units import Unit
 from bnopt.graph.constants import Constant
 from bnopt.graph.uses import describe, other_readers, readers
 from bnopt.passes.fragment import Changed, Fragment
 from bnopt.passes.obstacles import name_obstacle
-from bnopt.passes.units import Unit
 from bnopt.passes.walk import Walk, finite, is_identity, is_shift
 
 

@@ -6,10 +6,10 @@ import onnx_ir as ir
 
 from bnopt.algebra.affine import Affine
 from bnopt.algebra.base import Context, Refusal
+from bnopt.algebra.units import Unit
 from bnopt.graph.scopes import Scope
 from bnopt.graph.uses import describe
 from bnopt.passes.fragment import Changed, Fragment
-from bnopt.passes.units import Unit
 
 # A network has few carriers between two hosts; longer walks only cost time.
 MAX_DEPTH = 32

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bnopt.algebra.base import Refusal
+from bnopt.algebra.units import Unit
 from bnopt.findings import Folded, Merged
 from bnopt.graph.scopes import label
 from bnopt.graph.uses import describe
 from bnopt.passes.fragment import Fragment
-from bnopt.passes.units import Unit
 
 # Reasons that a host or an operator ahead gives, which say more than what stands behind.
 _TELLING = frozenset(

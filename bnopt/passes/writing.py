@@ -19,12 +19,12 @@ from bnopt.algebra.double_double import DoubleDouble
 from bnopt.algebra.hosts.features import vector
 from bnopt.algebra.rounding import FOLDABLE_DTYPES
 from bnopt.algebra.scaling import check_range, rounded
+from bnopt.algebra.units import Unit
 from bnopt.graph.constants import Constant
 from bnopt.graph.operators import get_float, since_version
 from bnopt.graph.scopes import Scope, label
 from bnopt.graph.uses import describe
 from bnopt.passes.moves import Keep, Move, Replace, Step
-from bnopt.passes.units import Unit
 
 
 def write(

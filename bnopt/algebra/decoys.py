@@ -10,8 +10,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from bnopt.algebra.base import Context
+from bnopt.algebra.units import Unit
 from bnopt.graph.operators import operand
-from bnopt.passes.units import Unit
 
 _NORMALIZATIONS = frozenset(
     "GroupNormalization InstanceNormalization LayerNormalization LpNormalization LRN "

@@ -12,9 +12,9 @@ from graphs import assert_same, decisions, model, normal, statistics
 
 from bnopt import passes
 from bnopt.algebra.base import Context
+from bnopt.algebra.decoys import is_decomposed_batch_norm
+from bnopt.algebra.units import find_units
 from bnopt.graph.scopes import scopes
-from bnopt.passes.decoys import is_decomposed_batch_norm
-from bnopt.passes.units import find_units
 
 EPS = np.float32(1e-5)
 TOKENS = "float[2,5,4]"
@@ -232,3 +232,15 @@ def test_a_gain_on_data_of_unknown_rank(shape: tuple[int, ...], listed: bool) ->
 def test_a_gain_that_broadcasts_its_data_is_none() -> None:
     text = "g (float[2,1,6,6] x) => (float[2,4,6,6] y) { y = Mul(x, k) }"
     assert sites(model(text, k=normal(4, 1, 1))) == []
+
+
+def test_the_gain_of_an_instance_norm_of_unknown_rank_is_no_batch_norm() -> None:
+    text = """g (float[2,4,6,6] x) => (float[A,B,C,D] y) {
+        s = u.Strange(x) n = InstanceNormalization(s, h, h) y = Mul(n, k) }"""
+    weights = {"h": np.ones(4, np.float32), "k": normal(1, 4, 1, 1)}
+    proto = model(text, domains=', "u": 1', **weights)
+    assert not passes.plan(ir.from_proto(proto)).sites
+    plain = model(
+        text.replace("InstanceNormalization(s, h, h)", "Abs(s)"), domains=', "u": 1', **weights
+    )
+    assert len(passes.plan(ir.from_proto(plain)).sites) == 1
