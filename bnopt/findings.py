@@ -98,6 +98,27 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """All findings of one code, taken together.
+
+    Attributes:
+        code: The rule's slug.
+        severity: The gravest of its findings.
+        found: How many batch norms it concerns; 0 if it concerns the whole model.
+        of: How many batch norms the model has.
+        message: One line: what was found, in how many, and what most likely led to it.
+        fix: One line: what to do.
+    """
+
+    code: str
+    severity: Severity
+    found: int
+    of: int
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class Worst:
     """Where an output differs most.
 

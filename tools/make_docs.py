@@ -14,6 +14,7 @@ from pathlib import Path
 from _limit_cases import CASES
 
 from bnopt.reasons import REASONS
+from bnopt.report.text import blocks
 from bnopt.rules import RULES
 
 CASES_INTRO = (
@@ -43,13 +44,17 @@ def limits() -> str:
 
 def rules() -> str:
     intro = (
-        "What `bnopt fold` looks for before it folds. A finding of severity *error* stops it "
-        "unless its code is given to `--allow`. This page is written by "
-        "`python tools/make_docs.py`."
+        "What `bnopt check` looks for, and `bnopt fold` before it folds, by the numbers alone. The "
+        "severity is the gravest that a rule gives. An *error* makes `check` fail and stops "
+        "`fold`, unless its code is given to `--allow`. How often each is right is in "
+        "[confusion.md](confusion.md). This page is written by `python tools/make_docs.py`."
     )
-    lines = ["# Rules", "", intro]
+    lines = ["# Rules", "", intro, "", "| code | severity | what it reports |", "|---|---|---|"]
+    lines += [f"| [{rule.code}](#{rule.code}) | {rule.severity} | {rule.title} |" for rule in RULES]
     for rule in RULES:
-        lines += ["", f"## {rule.code} ({rule.severity})", "", f"*{rule.title}.*", "", rule.doc]
+        lines += ["", f"## {rule.code}", "", f"*{rule.title}.* Severity: {rule.severity}."]
+        for is_example, text in blocks(rule.doc):
+            lines += ["", *(text.splitlines() if is_example else [text])]
     return "\n".join(lines) + "\n"
 
 

@@ -19,7 +19,7 @@ from bnopt.graph.operators import operand
 from bnopt.graph.uses import describe
 
 _PASSED = frozenset(
-    "Cast Div Identity Max Mul Relu Reshape Squeeze Sub Transpose Unsqueeze".split()
+    "Cast Div Identity Max Mul Relu Reshape Squeeze Sub Transpose Unsqueeze Where".split()
 )
 _MEANS = frozenset(("ReduceMean", "ReduceSum", "ReduceSumSquare"))
 _LARGEST_EPSILON = 0.1

@@ -1,52 +1,33 @@
-"""What a rule is, and what it may look at."""
+"""What a rule is."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TypeAlias
 
-import onnx_ir as ir
-
-from bnopt.algebra.base import Recognized, Refusal
 from bnopt.findings import Finding, Severity
+from bnopt.rules.view import View
 
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """One batch norm under audit.
-
-    Attributes:
-        node: The BatchNormalization node.
-        site: Its site id.
-        recognized: Its affine, or why it has none.
-    """
-
-    node: ir.Node
-    site: str
-    recognized: Recognized | Refusal
-
-    @property
-    def refusal(self) -> Refusal | None:
-        """Why it is no affine, if it is none."""
-        return self.recognized if isinstance(self.recognized, Refusal) else None
-
-
-Check: TypeAlias = Callable[[Subject], "Finding | None"]
+Check: TypeAlias = Callable[[View], Iterable[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that can be wrong with a batch norm.
+    """One thing that can be wrong with the batch norms of a model.
 
     Attributes:
         code: The stable slug.
-        severity: Of its findings.
+        severity: The gravest that its findings can have.
         title: One line.
-        doc: What it does, why it is bad, how it happens, how to fix it.
-        check: The finding for one batch norm, or None.
+        doc: What it does, why it is bad, how it happens, an example, how to fix it.
+        check: Its findings.
+        summary: What is wrong, as the end of "26 of 26 batch norms ..."; empty for a rule whose
+            findings concern the whole model and say it themselves.
+        causes: Framework (`tensorflow`, `pytorch`, or empty for any other) -> what most likely
+            happened in the training or export code, one line.
     """
 
     code: str
@@ -54,9 +35,26 @@ class Rule:
     title: str
     doc: str
     check: Check
+    summary: str
+    causes: Mapping[str, str]
 
     @staticmethod
     def of(module: ModuleType) -> Rule:
-        """The rule that a module of this package defines; its docstring is the documentation."""
+        """The rule that a module of this package defines; its docstring is the documentation.
+
+        The module has `CODE`, `SEVERITY`, `SUMMARY`, `CAUSES` and `check`.
+        """
         title, _, doc = inspect.cleandoc(module.__doc__ or "").partition("\n")
-        return Rule(module.CODE, module.SEVERITY, title.rstrip("."), doc.strip(), module.check)
+        return Rule(
+            module.CODE,
+            module.SEVERITY,
+            title.rstrip("."),
+            doc.strip(),
+            module.check,
+            module.SUMMARY,
+            module.CAUSES,
+        )
+
+    def cause(self, framework: str) -> str:
+        """What most likely happened, in the words of `framework`."""
+        return self.causes.get(framework) or self.causes.get("", "")

@@ -19,17 +19,24 @@ folded.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bnopt.findings import Finding, Severity
-from bnopt.rules.base import Subject
+from bnopt.rules.view import View
 
 CODE = "training-mode"
 SEVERITY: Severity = "error"
+SUMMARY = "run in training mode"
+CAUSES = {
+    "tensorflow": "the graph was exported with is_training=True or training=True",
+    "pytorch": "model.eval() was not called before the export",
+    "": "the model was exported in training mode",
+}
 
 
-def check(subject: Subject) -> Finding | None:
-    """A finding if the node is in training mode."""
-    refusal = subject.refusal
-    if refusal is None or refusal.reason != CODE:
-        return None
+def check(view: View) -> Iterator[Finding]:
+    """A finding for each batch norm if the node is in training mode."""
     fix = "export in inference mode: model.eval(), is_training=False or training=False"
-    return Finding(CODE, SEVERITY, subject.site, refusal.message, fix)
+    for norm in view.live:
+        if norm.refusal is not None and norm.refusal.reason == CODE:
+            yield Finding(CODE, SEVERITY, norm.site, norm.refusal.message, fix)

@@ -7,7 +7,13 @@ import onnx_ir as ir
 import pytest
 from graphs import conv_bn
 
-from bnopt.rules import RULES, audit
+from bnopt.algebra.base import Context
+from bnopt.findings import Finding
+from bnopt.rules import RULES, View, check
+
+
+def audit(model: ir.Model) -> tuple[Finding, ...]:
+    return check(View.of(model, Context.of(model)))
 
 
 def test_a_healthy_model_has_no_findings() -> None:

@@ -1,0 +1,90 @@
+"""The frozen records of what an audit rests on: stored numbers, measured ones, behaviour.
+
+Like those of `findings`, every layer may name them, and nothing here computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Moments, per channel, of what a batch norm normalises, over all data that was given.
+
+    Attributes:
+        samples: How many samples were run.
+        count: How many numbers per channel: samples times positions.
+        mean: Mean of each channel, in the units of the tensor.
+        variance: Population variance of each channel.
+    """
+
+    samples: int
+    count: int
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The numbers of one batch norm, per channel; None for what the model no longer holds.
+
+    Attributes:
+        site: The id of the site.
+        gamma: Scale parameter.
+        beta: Shift parameter.
+        mean: Moving mean, as stored.
+        variance: Moving variance, as stored.
+        epsilon: Added to the variance.
+        scale: `gamma / sqrt(variance + epsilon)`.
+        measured: Moments of its real input; None without data.
+        verdict: `consistent`, `stale`, `wrong-range` or `not-enough-data`; empty without data.
+    """
+
+    site: str
+    gamma: tuple[float, ...] | None = None
+    beta: tuple[float, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    variance: tuple[float, ...] | None = None
+    epsilon: float | None = None
+    scale: tuple[float, ...] | None = None
+    measured: Measured | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputBehaviour:
+    """How one output depends on the batch; errors are relative to its largest |value|.
+
+    Attributes:
+        name: The output's name.
+        per_sample: Whether its leading axis is the batch, so that samples can be told apart.
+        noise: Largest change under a change of the input by one unit in the last place.
+        alone: Largest difference between a sample run alone and in its batch; None if the model
+            takes one batch size only.
+        neighbours: Largest change of a sample when the others in its batch are replaced; None if a
+            batch holds no others.
+        spread: Largest difference between two samples: 0 if the output ignores the input.
+    """
+
+    name: str
+    per_sample: bool
+    noise: float
+    alone: float | None
+    neighbours: float | None
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What running a model on a batch and on its samples has shown.
+
+    Attributes:
+        batch: Samples in a batch.
+        outputs: One record per floating-point output.
+        notes: What could not be run, and why.
+    """
+
+    batch: int
+    outputs: tuple[OutputBehaviour, ...]
+    notes: tuple[str, ...] = ()
