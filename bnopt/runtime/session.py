@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -67,6 +68,33 @@ def run(
     check_proof(provider, session_provider, assignment)
     outputs = [_run_one(ort, session, feed) for feed in feeds]
     return SessionRun(outputs, session_provider, assignment)
+
+
+def run_kept(
+    path: str,
+    feeds: Sequence[Feed],
+    *,
+    provider: str = "cpu",
+    optimizations: Optimizations = "default",
+    threads: int = 0,
+) -> list[dict[str, NDArray[Any]]]:
+    """Run feeds through a session that the worker keeps until it gets another path or setting.
+
+    The file must not change between calls. Arguments and errors are those of `run`.
+
+    Returns:
+        One dict of output name -> array per feed.
+    """
+    session = _kept(path, provider, optimizations, threads)
+    ort = import_onnxruntime()
+    return [_run_one(ort, session, feed) for feed in feeds]
+
+
+@lru_cache(maxsize=1)
+def _kept(path: str, provider: str, optimizations: Optimizations, threads: int) -> Any:
+    session = _open(import_onnxruntime(), path, provider, optimizations, threads)
+    check_proof(provider, str(session.get_providers()[0]), graph_assignment(session))
+    return session
 
 
 def first_runnable(

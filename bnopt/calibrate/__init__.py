@@ -1,0 +1,1 @@
+"""Moments of what batch norms normalise, from data run through onnxruntime."""
