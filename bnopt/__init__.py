@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bnopt import passes as passes
     from bnopt import testing as testing
+    from bnopt.api import CheckResult as CheckResult
     from bnopt.api import FoldResult as FoldResult
     from bnopt.api import InspectResult as InspectResult
+    from bnopt.api import check as check
     from bnopt.api import fold as fold
     from bnopt.api import inspect as inspect
     from bnopt.api import validate as validate
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from bnopt.errors import RefusalError as RefusalError
 
 _LAZY = {
+    "CheckResult": "bnopt.api",
     "FoldResult": "bnopt.api",
     "InspectResult": "bnopt.api",
+    "check": "bnopt.api",
     "fold": "bnopt.api",
     "inspect": "bnopt.api",
     "validate": "bnopt.api",
@@ -33,10 +37,12 @@ _LAZY_MODULES = {"passes", "testing"}
 
 __all__ = [
     "BnoptError",
+    "CheckResult",
     "FoldResult",
     "InspectResult",
     "RefusalError",
     "__version__",
+    "check",
     "fold",
     "inspect",
     "passes",

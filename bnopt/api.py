@@ -1,4 +1,4 @@
-"""The public functions: `inspect`, `fold` and `validate`.
+"""The public functions: `inspect`, `check`, `fold` and `validate`.
 
 Each takes a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and never changes its argument.
 """
@@ -25,7 +25,14 @@ from bnopt.findings import (
     Summary,
     Validation,
 )
-from bnopt.results import FoldResult, InspectResult, NodeCounts, Timings, ValidateResult
+from bnopt.results import (
+    CheckResult,
+    FoldResult,
+    InspectResult,
+    NodeCounts,
+    Timings,
+    ValidateResult,
+)
 from bnopt.source import Model, Source, count_nodes
 
 if TYPE_CHECKING:
@@ -35,11 +42,13 @@ if TYPE_CHECKING:
     from bnopt.runtime.data import DataSource
 
 __all__ = [
+    "CheckResult",
     "FoldResult",
     "InspectResult",
     "NodeCounts",
     "Timings",
     "ValidateResult",
+    "check",
     "compare",
     "fold",
     "inspect",
@@ -64,20 +73,99 @@ def inspect(
         LoadError: The model cannot be read.
         UsageError: A value in `set_inputs` that does not fit the model.
     """
+    from bnopt import rules
     from bnopt.passes.prepare import prepare
-    from bnopt.rules import audit
+    from bnopt.rules.diagnosis import causes
 
     source = Source(model)
     work = source.model.clone()
     prepared = prepare(work, set_inputs=set_inputs, keep_overridable=keep_overridable)
     counts = count_nodes(source.model)
+    view = rules.View.of(work, prepared.context)
+    findings = rules.check(view)
     return InspectResult(
         info=source.info(),
         sites=prepared.plan.sites,
         summary=_summarise(prepared.plan.sites),
-        findings=audit(work, context=prepared.context),
+        findings=findings,
         node_counts=NodeCounts(counts, counts),
         notes=prepared.notes,
+        causes=causes(findings, view),
+        statistics=rules.statistics(view),
+    )
+
+
+def check(
+    model: Model,
+    *,
+    data: DataSource | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    set_inputs: Mapping[str, object] | None = None,
+    run: bool = True,
+    provider: str = "cpu",
+    max_samples: int = 1024,
+    progress: Progress | None = None,
+) -> CheckResult:
+    """Say whether the moving statistics of a model were really updated, and what else is wrong.
+
+    Args:
+        model: A path, `onnx.ModelProto` or `onnx_ir.Model`; only read.
+        data: Samples like those of the training data, as for `fold`: the moments of what every
+            batch norm normalises are compared with the stored ones.
+        select: Codes of the rules to apply; none stands for all.
+        ignore: Codes of rules to leave out.
+        allow: Codes of errors that do not count; `all` for every one.
+        set_inputs: As for `fold`: what is checked is the model with these inputs set.
+        run: Whether to run the model on a batch and on its samples, which shows whether outputs
+            depend on the batch.
+        provider: Execution provider to run on, `cpu` or `cuda`.
+        max_samples: Samples of `data` beyond this are left out, with a note.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        LoadError: The model cannot be read.
+        DataError: The data does not fit the model.
+        DependencyError: The model is to be run, and there is no usable onnxruntime.
+        ProviderError: The provider is not there.
+        UsageError: An unknown code, or a value in `set_inputs` that does not fit the model.
+    """
+    from bnopt import rules
+    from bnopt.checkup import examine
+    from bnopt.passes.prepare import prepare
+    from bnopt.rules.diagnosis import causes
+
+    rules.check_codes((*select, *ignore), (*allow,))
+    tell = progress or _silent
+    tell("load", 0, 1)
+    clock = Clock()
+    source = Source(model)
+    work = source.model.clone()
+    tell("plan", 0, 1)
+    prepared = prepare(work, set_inputs=set_inputs)
+    seen = examine(
+        work,
+        prepared.context,
+        data=data,
+        run=run,
+        provider=provider,
+        max_samples=max_samples,
+        tell=tell,
+    )
+    findings = rules.check(seen.view, select=select, ignore=ignore)
+    return CheckResult(
+        info=source.info(),
+        sites=prepared.plan.sites,
+        summary=_summarise(prepared.plan.sites),
+        findings=findings,
+        causes=causes(findings, seen.view),
+        statistics=rules.statistics(seen.view),
+        behaviour=seen.view.behaviour,
+        allowed=tuple(allow),
+        samples=seen.samples,
+        seconds=clock.lap(),
+        notes=(*prepared.notes, *seen.notes),
     )
 
 
@@ -127,11 +215,12 @@ def fold(
         UsageError: Arguments contradict each other, or a value in `set_inputs` does not fit the
             model.
     """
+    from bnopt import rules
     from bnopt.io import gc_paused
     from bnopt.passes import apply
     from bnopt.passes.outcome import Lower
     from bnopt.passes.prepare import prepare
-    from bnopt.rules import audit
+    from bnopt.rules.diagnosis import causes
 
     if lower not in get_args(Lower):
         raise UsageError(f"lower is '{lower}', not one of {', '.join(get_args(Lower))}")
@@ -149,7 +238,8 @@ def fold(
         prepared = prepare(
             work, set_inputs=set_inputs, keep_overridable=keep_overridable, lower=lower
         )
-        findings = audit(work, context=prepared.context)
+        view = rules.View.of(work, prepared.context)
+        findings = rules.check(view)
         found = prepared.plan
     plan_seconds = clock.lap()
 
@@ -168,6 +258,8 @@ def fold(
         output=None,
         dry_run=dry_run,
         bound=tuple(set_inputs or ()),
+        causes=causes(findings, view),
+        statistics=rules.statistics(view),
     )
     _stop_on(findings, allow, result)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bnopt.findings import Finding, ModelInfo, Site, Summary, Validation
+from bnopt.evidence import Behaviour, Statistics
+from bnopt.findings import Cause, Finding, ModelInfo, Site, Summary, Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class InspectResult:
         findings: What is wrong with the model.
         node_counts: Nodes by operator; before and after are the same.
         notes: What else a reader should know.
+        causes: The findings by code, the most likely cause first.
+        statistics: The numbers of every batch norm.
     """
 
     info: ModelInfo
@@ -51,7 +54,49 @@ class InspectResult:
     findings: tuple[Finding, ...]
     node_counts: NodeCounts
     notes: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    statistics: tuple[Statistics, ...] = ()
     command: Literal["inspect"] = "inspect"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What `check` found.
+
+    Attributes:
+        info: What the model says of itself.
+        sites: Every batch norm; each decision says what `fold` would do.
+        summary: Counts of sites by decision.
+        findings: What is wrong with the model.
+        causes: The findings by code, the most likely cause first.
+        statistics: The numbers of every batch norm, with measured ones where data was given.
+        behaviour: How the outputs depend on the batch; None if the model was not run.
+        allowed: Codes whose errors do not count.
+        samples: Samples of data that were run; 0 without data.
+        seconds: Wall time.
+        notes: What else a reader should know.
+    """
+
+    info: ModelInfo
+    sites: tuple[Site, ...]
+    summary: Summary
+    findings: tuple[Finding, ...]
+    causes: tuple[Cause, ...]
+    statistics: tuple[Statistics, ...]
+    behaviour: Behaviour | None
+    allowed: tuple[str, ...] = ()
+    samples: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    command: Literal["check"] = "check"
+
+    @property
+    def ok(self) -> bool:
+        """Whether no finding is an error that is not allowed."""
+        allowed = self.allowed
+        return "all" in allowed or not any(
+            finding.severity == "error" and finding.code not in allowed for finding in self.findings
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +118,8 @@ class FoldResult:
         output: The file that was written, or None.
         dry_run: Whether it was a dry run.
         bound: Inputs that were bound and removed, so that the two models do not take the same.
+        causes: The findings by code, the most likely cause first.
+        statistics: The numbers of every batch norm of the original.
     """
 
     model: Any
@@ -89,6 +136,8 @@ class FoldResult:
     output: Path | None
     dry_run: bool
     bound: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    statistics: tuple[Statistics, ...] = ()
     command: Literal["fold"] = "fold"
 
     def save(self, path: str | os.PathLike[str]) -> Path:

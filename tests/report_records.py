@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
+from bnopt.evidence import Behaviour, Measured, OutputBehaviour, Statistics
 from bnopt.findings import (
+    Cause,
     Finding,
     Folded,
     Kept,
@@ -18,7 +21,16 @@ from bnopt.findings import (
     Validation,
     Worst,
 )
-from bnopt.results import FoldResult, InspectResult, NodeCounts, Timings, ValidateResult
+from bnopt.results import (
+    CheckResult,
+    FoldResult,
+    InspectResult,
+    NodeCounts,
+    Timings,
+    ValidateResult,
+)
+
+Result = TypeVar("Result", CheckResult, FoldResult, InspectResult)
 
 INFO = ModelInfo("/models/net.onnx", 8, {"ai.onnx": 17, "com.microsoft": 1}, "pytorch 2.5", 176)
 
@@ -68,7 +80,16 @@ def fold_result(folded: int = 2, kept: int = 1, **changes: object) -> FoldResult
         output=Path("/models/net.folded.onnx"),
         dry_run=False,
     )
-    return replace(result, **changes)
+    return with_causes(replace(result, **changes))
+
+
+def with_causes(result: Result) -> Result:
+    """The same with one cause for each code among its findings."""
+    causes = {
+        f.code: Cause(f.code, f.severity, 1, len(result.sites), f.message, f.fix)
+        for f in result.findings
+    }
+    return replace(result, causes=tuple(causes.values()))
 
 
 def finding(severity: str = "error", **changes: object) -> Finding:
@@ -88,7 +109,7 @@ def inspect_result(**changes: object) -> InspectResult:
     """An inspection that finds one batch norm."""
     counts = NodeCounts({"BatchNormalization": 1}, {"BatchNormalization": 1})
     made = InspectResult(INFO, (site(0),), Summary(1, 1), (), counts)
-    return replace(made, **changes)
+    return with_causes(replace(made, **changes))
 
 
 def validate_result(*outputs: OutputComparison) -> ValidateResult:
@@ -99,3 +120,34 @@ def validate_result(*outputs: OutputComparison) -> ValidateResult:
 def merged_site() -> Site:
     """A batch norm that became part of another."""
     return replace(site(7), decision=Merged("bn8"))
+
+
+BEHAVIOUR = Behaviour(8, (OutputBehaviour("y", True, 1e-7, 2e-7, None, 0.5),), ("a note",))
+
+STATISTICS = Statistics(
+    "main:y0", (1.0, 2.0), None, (0.0, 0.5), (1.0, float("inf")), 1e-3, None,
+    Measured(64, 4096, (0.1, 0.2), (1.1, 1.2)), "stale",
+)  # fmt: skip
+
+
+def check_result(found: int = 0, of: int = 26, **changes: object) -> CheckResult:
+    """A check of `of` batch norms, `found` of which are in training mode."""
+    findings = tuple(
+        finding(site=f"main:y{number}", message=f"mode {number} is wrong")
+        for number in range(found)
+    )
+    message = f"{found} of {of} batch norms run in training mode: eval() was not called"
+    causes = (Cause("training-mode", "error", found, of, message, "call eval()"),) if found else ()
+    made = CheckResult(
+        info=INFO,
+        sites=tuple(site(number) for number in range(of)),
+        summary=Summary(of, of),
+        findings=findings,
+        causes=causes,
+        statistics=(STATISTICS,),
+        behaviour=BEHAVIOUR,
+        samples=64,
+        seconds=1.25,
+        notes=("a note",),
+    )
+    return replace(made, **changes)

@@ -6,7 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bnopt.results import FoldResult, InspectResult, ValidateResult
+    from pathlib import Path
+
+    from bnopt.results import CheckResult, FoldResult, InspectResult, ValidateResult
 
 
 def emit(
@@ -35,6 +37,18 @@ def emit(
         from bnopt.report import terminal
 
         terminal.show(terminal.text(result, stopped=bool(code)), sys.stdout)
+
+
+def write_html(result: CheckResult | FoldResult, path: Path | None) -> None:
+    """Write a result as a web page, if it was asked for.
+
+    Raises:
+        SaveError: It cannot be written.
+    """
+    if path is not None:
+        from bnopt.report import html
+
+        html.write(result, path)
 
 
 def write_json(report: dict[str, object]) -> None:

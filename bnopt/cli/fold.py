@@ -7,9 +7,17 @@ from typing import Literal
 
 import click
 
-from bnopt.cli.emit import emit
-from bnopt.cli.group import nearest
-from bnopt.cli.options import data_option, json_option, provider_option, set_input_option
+from bnopt.cli.emit import emit, write_html
+from bnopt.cli.options import (
+    allow_option,
+    data_option,
+    html_option,
+    json_option,
+    provider_option,
+    refuse_to_overwrite,
+    same_file,
+    set_input_option,
+)
 from bnopt.cli.progress import progress_bar
 from bnopt.errors import RefusalError
 
@@ -26,12 +34,7 @@ from bnopt.errors import RefusalError
 @click.option("--in-place", is_flag=True, help="Replace MODEL.")
 @click.option("--dry-run", is_flag=True, help="Say what would be folded; write nothing.")
 @click.option("--no-validate", is_flag=True, help="Write without comparing the models.")
-@click.option(
-    "--allow",
-    metavar="CODE",
-    multiple=True,
-    help="Go on in spite of error findings with this code, or all; repeatable.",
-)
+@allow_option
 @data_option
 @set_input_option
 @click.option(
@@ -47,6 +50,7 @@ from bnopt.errors import RefusalError
     help="What to write for batch norms that cannot be folded.",
 )
 @provider_option
+@html_option
 @json_option
 def command(
     model: str,
@@ -60,6 +64,7 @@ def command(
     keep_overridable: bool,
     lower: Literal["keep", "mul-add", "depthwise-conv"],
     providers: tuple[str, ...],
+    html: Path | None,
     as_json: bool,
 ) -> int:
     """Fold every batch norm that can be folded exactly, and prove it.
@@ -69,16 +74,17 @@ def command(
     """
     if in_place and output is not None:
         raise click.UsageError("--in-place and -o exclude each other")
-    if output is not None and _same_file(output, model):
+    if output is not None and same_file(output, model):
         raise click.UsageError(f"'{output}' is the input; to replace it, say --in-place")
+    target = None if in_place or dry_run else Path(output or default_output(model))
+    refuse_to_overwrite(html, model, target)
     from bnopt import api
 
-    _check_codes(allow)
     try:
         with progress_bar() as progress:
             result = api.fold(
                 model,
-                output=None if in_place or dry_run else output or default_output(model),
+                output=target,
                 in_place=in_place,
                 dry_run=dry_run,
                 allow=allow,
@@ -93,8 +99,10 @@ def command(
     except RefusalError as error:
         if error.result is None:
             raise
+        write_html(error.result, html)
         emit(error.result, as_json=as_json, code=error.code, message=error.message)
         return error.exit_code
+    write_html(result, html)
     emit(result, as_json=as_json)
     return 0
 
@@ -107,25 +115,3 @@ def default_output(model: str) -> Path:
         if stem.lower().endswith(suffix):
             stem = stem[: -len(suffix)]
     return path.with_name(f"{stem or path.name}.folded.onnx")
-
-
-def _same_file(first: str, second: str) -> bool:
-    one, other = Path(first), Path(second)
-    try:
-        return one.samefile(other)
-    except (OSError, ValueError):
-        # One is missing, which is for others to say.
-        return one.absolute() == other.absolute()
-
-
-def _check_codes(allow: tuple[str, ...]) -> None:
-    if not allow:
-        return
-    from bnopt.rules import RULES
-
-    known = ["all", *(rule.code for rule in RULES)]
-    for code in allow:
-        if code not in known:
-            raise click.BadParameter(
-                f"no rule has the code '{code}'{nearest(code, known)}", param_hint="'--allow'"
-            )

@@ -12,6 +12,7 @@ import bnopt
 # Name -> one line for `bnopt --help`. The module of the same name holds `command`.
 COMMANDS = {
     "inspect": "Find every batch norm and say what fold would do with it.",
+    "check": "Say whether the moving statistics were really updated.",
     "fold": "Fold batch norms into the weights around them, and prove it.",
     "validate": "Judge whether two models compute the same thing.",
     "explain": "Document a finding's code or a refusal reason.",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from bnopt.cli.group import nearest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,6 +58,77 @@ def set_input_option(command: Command) -> Command:
     )(command)
 
 
+def allow_option(command: Command) -> Command:
+    """`--allow`, repeatable."""
+    return click.option(
+        "--allow",
+        metavar="CODE",
+        multiple=True,
+        callback=_allowed,
+        help="Go on in spite of error findings with this code, or all; repeatable.",
+    )(command)
+
+
+def codes_option(name: str, text: str) -> Callable[[Command], Command]:
+    """An option that takes codes of rules, comma separated and repeatable."""
+    return click.option(f"--{name}", metavar="CODES", multiple=True, callback=_codes, help=text)
+
+
+def html_option(command: Command) -> Command:
+    """`--html`."""
+    return click.option(
+        "html",
+        "--html",
+        metavar="FILE",
+        callback=_page,
+        help="Write a report as one self-contained web page, too.",
+    )(command)
+
+
+def _allowed(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    _refuse_unknown(values, ["all"], ctx, param)
+    return values
+
+
+def _codes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    codes = tuple(part.strip() for value in values for part in value.split(","))
+    if "" in codes:
+        raise click.BadParameter("a code is missing; separate codes by one comma", ctx, param)
+    _refuse_unknown(codes, [], ctx, param)
+    return tuple(dict.fromkeys(codes))
+
+
+def _refuse_unknown(
+    codes: tuple[str, ...], others: list[str], ctx: click.Context, param: click.Parameter
+) -> None:
+    if not codes:
+        return
+    from bnopt.rules import RULES
+
+    known = [*others, *(rule.code for rule in RULES)]
+    for code in codes:
+        if code not in known:
+            message = f"no rule has the code '{code}'{nearest(code, known)}"
+            raise click.BadParameter(message, ctx, param)
+
+
+def _page(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """Refuse what cannot be written before there is work to lose."""
+    if value is None:
+        return None
+    path = Path(value)
+    try:
+        if path.is_dir():
+            raise click.BadParameter(f"'{value}' is a folder", ctx, param)
+        if not path.parent.is_dir():
+            raise click.BadParameter(f"no such folder: '{path.parent}'", ctx, param)
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"'{value}' is no path: {error}", ctx, param) from error
+    return path
+
+
 def _settings(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
@@ -75,3 +149,23 @@ def tolerance(ctx: click.Context, param: click.Parameter, value: float | None) -
     if value is not None and not (math.isfinite(value) and value >= 0):
         raise click.BadParameter("it must be a finite number, not negative", ctx, param)
     return value
+
+
+def refuse_to_overwrite(page: Path | None, *models: str | Path | None) -> None:
+    """Refuse a web page that would replace a model.
+
+    Raises:
+        click.UsageError: `page` is one of `models`.
+    """
+    if page is not None and any(model is not None and same_file(page, model) for model in models):
+        raise click.UsageError(f"--html would replace the model '{page}'")
+
+
+def same_file(first: str | Path, second: str | Path) -> bool:
+    """Whether two paths name one file, there or not."""
+    one, other = Path(first), Path(second)
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        # One is missing, which is for others to say.
+        return one.absolute() == other.absolute()

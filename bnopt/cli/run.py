@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Generator, Sequence
+from itertools import pairwise
 from types import FrameType
 
 import click
@@ -91,9 +92,14 @@ def _fail(
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Whether `--json` is among the options; what follows `--` is no option."""
+    """Whether the options ask for JSON; what follows `--` is no option."""
     words = list(arguments)
-    return "--json" in (words[: words.index("--")] if "--" in words else words)
+    options = words[: words.index("--")] if "--" in words else words
+    return (
+        "--json" in options
+        or "--output-format=json" in options
+        or ("--output-format", "json") in pairwise(options)
+    )
 
 
 def _traceback_if_asked() -> None:

@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bnopt.report.text import blocks
+
 _KINDS = {"rule": "finding", "reason": "reason to keep a batch norm"}
 _WIDTH = 80
 
@@ -41,9 +43,10 @@ def pages(entries: Sequence[dict[str, Any]]) -> RenderableType:
 
 
 def _paragraphs(doc: str) -> str:
-    """Paragraphs wrapped anew; indented ones are examples and stay as they are."""
-    blocks = [block.strip("\n") for block in doc.strip().split("\n\n")]
-    return "\n\n".join(
-        block if block.startswith(" ") else textwrap.fill(" ".join(block.split()), _WIDTH)
-        for block in blocks
-    )
+    """Paragraphs wrapped anew, examples as they are."""
+    lines: list[str] = []
+    for example, text in blocks(doc):
+        # An example belongs to the line above it.
+        lines += [] if example or not lines else [""]
+        lines.append(text if example else textwrap.fill(text, _WIDTH))
+    return "\n".join(lines)

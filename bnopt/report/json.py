@@ -22,20 +22,42 @@ from bnopt.findings import (
     Validation,
     Worst,
 )
-from bnopt.results import FoldResult, InspectResult, ValidateResult
+from bnopt.report.json_audit import behaviour_report, cause_report, statistics_report
+from bnopt.results import CheckResult, FoldResult, InspectResult, ValidateResult
 
 SCHEMA = 1
 
 Report = dict[str, Any]
 
 
-def report(result: FoldResult | InspectResult | ValidateResult) -> Report:
+def report(result: CheckResult | FoldResult | InspectResult | ValidateResult) -> Report:
     """Any result."""
+    if isinstance(result, CheckResult):
+        return check_report(result)
     if isinstance(result, FoldResult):
         return fold_report(result)
     if isinstance(result, InspectResult):
         return inspect_report(result)
     return validate_report(result)
+
+
+def check_report(result: CheckResult) -> Report:
+    """A check; `ok` if no finding is an error that is not allowed."""
+    return {
+        **empty("check"),
+        "ok": result.ok,
+        "model": _model(result.info),
+        "sites": [_site(site) for site in result.sites],
+        "summary": _summary(result.summary),
+        "findings": [_finding(finding) for finding in result.findings],
+        "causes": [cause_report(cause) for cause in result.causes],
+        "statistics": [statistics_report(entry) for entry in result.statistics],
+        "behaviour": behaviour_report(result.behaviour),
+        "samples": result.samples,
+        "allowed": list(result.allowed),
+        "seconds": {"check": result.seconds},
+        "notes": list(result.notes),
+    }
 
 
 def fold_report(result: FoldResult) -> Report:
@@ -48,6 +70,7 @@ def fold_report(result: FoldResult) -> Report:
         "sites": [_site(site) for site in result.sites],
         "summary": _summary(result.summary),
         "findings": [_finding(finding) for finding in result.findings],
+        "causes": [cause_report(cause) for cause in result.causes],
         "validation": _validation(result.validation),
         "output": None if result.output is None else str(result.output),
         "dry_run": result.dry_run,
@@ -73,6 +96,7 @@ def inspect_report(result: InspectResult) -> Report:
         "sites": [_site(site) for site in result.sites],
         "summary": _summary(result.summary),
         "findings": [_finding(finding) for finding in result.findings],
+        "causes": [cause_report(cause) for cause in result.causes],
         "nodes": {"before": result.node_counts.before, "after": result.node_counts.after},
         "notes": list(result.notes),
     }
@@ -111,6 +135,11 @@ def empty(command: str | None) -> Report:
         "sites": [],
         "summary": _summary(Summary()),
         "findings": [],
+        "causes": [],
+        "statistics": [],
+        "behaviour": None,
+        "samples": None,
+        "allowed": [],
         "validation": None,
         "output": None,
         "error": None,

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
 from typing import IO
 
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from bnopt.findings import Finding, Folded, Kept, Lowered, Merged, ModelInfo, Site
+from bnopt.findings import Finding, Folded, Kept, Lowered, Merged, Site
+from bnopt.report.audit import check_text
+from bnopt.report.causes import grouped
 from bnopt.report.comparison import comparison, verdict
-from bnopt.report.text import clean, plural, seconds, size
-from bnopt.results import FoldResult, InspectResult, NodeCounts, Timings, ValidateResult
+from bnopt.report.layout import (
+    WIDTH,
+    about,
+    first_reason,
+    indented,
+    line,
+    next_step,
+    notes,
+    quoted,
+    table,
+)
+from bnopt.report.text import clean, plural, seconds, short_path, size
+from bnopt.results import (
+    CheckResult,
+    FoldResult,
+    InspectResult,
+    NodeCounts,
+    Timings,
+    ValidateResult,
+)
 
-WIDTH = 80
 FOLDED_ROWS = 20
 # Longer names would leave their neighbours no room in a table.
 NAME_WIDTH = 32
-_SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 def show(renderable: RenderableType, file: IO[str]) -> None:
@@ -35,9 +49,20 @@ def show(renderable: RenderableType, file: IO[str]) -> None:
 
 
 def text(
-    result: FoldResult | InspectResult | ValidateResult, *, stopped: bool = False
+    result: CheckResult | FoldResult | InspectResult | ValidateResult,
+    *,
+    stopped: bool = False,
+    verbose: bool = False,
 ) -> RenderableType:
-    """Any result; `stopped` if an error kept the command from finishing."""
+    """Any result.
+
+    Args:
+        result: What to show.
+        stopped: Whether an error kept the command from finishing.
+        verbose: Whether to list every finding of a check.
+    """
+    if isinstance(result, CheckResult):
+        return check_text(result, verbose=verbose)
     if isinstance(result, FoldResult):
         return fold_text(result, stopped=stopped)
     if isinstance(result, InspectResult):
@@ -47,15 +72,15 @@ def text(
 
 def fold_text(result: FoldResult, *, stopped: bool = False) -> RenderableType:
     """A fold."""
-    parts: list[RenderableType] = [_fold_headline(result, stopped), _about(result.info)]
-    parts += _findings(result.findings)
+    parts: list[RenderableType] = [_fold_headline(result, stopped), about(result.info)]
+    parts += grouped(result.findings, result.causes, result.sites)
     parts += _nodes(result.node_counts)
     parts += _sites(result.sites, planned=result.dry_run or stopped)
     if result.validation is not None:
         parts += comparison(result.validation)
-    parts += _notes(result.notes)
+    parts += notes(result.notes)
     parts += _costs(result)
-    parts += _next(_after_fold(result, stopped))
+    parts += next_step(_after_fold(result, stopped))
     return Group(*parts)
 
 
@@ -63,21 +88,21 @@ def inspect_text(result: InspectResult) -> RenderableType:
     """What a model holds."""
     summary = result.summary
     can = summary.folded + summary.merged + summary.lowered
-    line = _line(f"{plural(summary.found, 'batch norm')}; fold would remove {can}", "bold")
+    head = line(f"{plural(summary.found, 'batch norm')}; fold would remove {can}", "bold")
     errors = sum(finding.severity == "error" for finding in result.findings)
     if errors:
-        line.append(f"; {plural(errors, 'error')}", "bold red")
-    parts: list[RenderableType] = [line, _about(result.info)]
-    parts += _findings(result.findings)
+        head.append(f"; {plural(errors, 'error')}", "bold red")
+    parts: list[RenderableType] = [head, about(result.info)]
+    parts += grouped(result.findings, result.causes, result.sites)
     parts += _sites(result.sites, planned=True)
-    parts += _notes(result.notes)
-    path = _quoted(result.info.path)
+    parts += notes(result.notes)
+    path = quoted(result.info.path)
     if errors:
-        parts += _next(f"bnopt explain {next(iter(_error_codes(result.findings)))}")
+        parts += next_step(f"bnopt explain {next(iter(_error_codes(result.findings)))}")
     elif can:
-        parts += _next(f"bnopt fold {path}")
+        parts += next_step(f"bnopt fold {path}")
     elif summary.kept:
-        parts += _next(f"bnopt explain {_first_reason(result.sites)}")
+        parts += next_step(f"bnopt explain {first_reason(result.sites)}")
     return Group(*parts)
 
 
@@ -85,55 +110,33 @@ def validate_text(result: ValidateResult) -> RenderableType:
     """A comparison of two models."""
     parts: list[RenderableType] = [
         verdict(result.validation),
-        _about(result.original),
-        _about(result.candidate),
+        about(result.original),
+        about(result.candidate),
     ]
     parts += comparison(result.validation)
-    parts.append(_line(f"{seconds(result.validation.seconds)} s", "dim"))
+    parts.append(line(f"{seconds(result.validation.seconds)} s", "dim"))
     return Group(*parts)
 
 
 def _fold_headline(result: FoldResult, stopped: bool) -> Text:
     summary = result.summary
     verb = "would fold" if result.dry_run or stopped else "folded"
-    line = _line(f"{verb} {summary.folded} of {plural(summary.found, 'batch norm')}", "bold")
+    head = line(f"{verb} {summary.folded} of {plural(summary.found, 'batch norm')}", "bold")
     for count, word in ((summary.merged, "merged"), (summary.lowered, "lowered")):
         if count:
-            line.append(f", {word} {count}")
+            head.append(f", {word} {count}")
     if stopped:
-        line.append("; stopped, nothing written", "bold red")
+        head.append("; stopped, nothing written", "bold red")
     if result.validation is not None:
-        line.append("; ").append_text(verdict(result.validation))
+        head.append("; ").append_text(verdict(result.validation))
     elif result.dry_run:
-        line.append("; dry run", "yellow")
+        head.append("; dry run", "yellow")
     elif not stopped:
         moved = summary.folded + summary.merged + summary.lowered
-        line.append("; not validated" if moved else "; nothing to prove", "yellow")
+        head.append("; not validated" if moved else "; nothing to prove", "yellow")
     if result.output is not None:
-        line.append(f"; wrote {clean(_short(result.output))}", "bold")
-    return line
-
-
-def _about(info: ModelInfo) -> Text:
-    opset = ", ".join(
-        str(version) if domain == "ai.onnx" else f"{clean(domain)} {version}"
-        for domain, version in info.opset.items()
-    )
-    name = clean(_short(Path(info.path))) if info.path else "model in memory"
-    made = f", {clean(info.producer)}" if info.producer else ""
-    nodes = plural(info.nodes, "node")
-    return _line(f"{name}: IR {info.ir_version}, opset {opset}{made}, {nodes}", "dim")
-
-
-def _findings(findings: tuple[Finding, ...]) -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    for finding in findings:
-        line = _line(finding.severity, _SEVERITY_STYLE[finding.severity])
-        line.append(f" {finding.code}: {clean(finding.message)}")
-        if finding.fix:
-            line.append(f"\n  fix: {clean(finding.fix)}", "dim")
-        parts += [line] if parts else [Text(), line]
-    return parts
+        head.append(f"; wrote {clean(short_path(result.output))}", "bold")
+    return head
 
 
 def _nodes(counts: NodeCounts) -> list[RenderableType]:
@@ -142,11 +145,11 @@ def _nodes(counts: NodeCounts) -> list[RenderableType]:
         for name in sorted({*counts.before, *counts.after})
         if counts.before.get(name, 0) != counts.after.get(name, 0)
     ]
-    table = _table("nodes", "before>", "after>")
+    rows = table("nodes", "before>", "after>")
     for name in changed:
-        table.add_row(clean(name), str(counts.before.get(name, 0)), str(counts.after.get(name, 0)))
-    table.add_row("total", str(sum(counts.before.values())), str(sum(counts.after.values())))
-    return [Text(), table]
+        rows.add_row(clean(name), str(counts.before.get(name, 0)), str(counts.after.get(name, 0)))
+    rows.add_row("total", str(sum(counts.before.values())), str(sum(counts.after.values())))
+    return [Text(), rows]
 
 
 def _sites(sites: tuple[Site, ...], *, planned: bool) -> list[RenderableType]:
@@ -160,41 +163,36 @@ def _sites(sites: tuple[Site, ...], *, planned: bool) -> list[RenderableType]:
         if isinstance(site.decision, (Folded, Merged, Lowered))
     ]
     if moved:
-        table = _table("would fold" if planned else "folded", "into", "channels>")
+        rows = table("would fold" if planned else "folded", "into", "channels>")
         for site, decision in moved[:FOLDED_ROWS]:
             prefix = "" if isinstance(decision, Folded) else f"{type(decision).__name__.lower()}: "
             channels = "-" if site.channels is None else str(site.channels)
             suffix = " + Add" if isinstance(decision, Folded) and decision.leaves_add else ""
-            table.add_row(clean(site.name), prefix + clean(decision.into) + suffix, channels)
-        parts += [Text(), table]
+            rows.add_row(clean(site.name), prefix + clean(decision.into) + suffix, channels)
+        parts += [Text(), rows]
         if len(moved) > FOLDED_ROWS:
             more = len(moved) - FOLDED_ROWS
-            parts.append(_line(f"... and {more} more folded, --json lists all", "dim"))
+            parts.append(line(f"... and {more} more folded, --json lists all", "dim"))
     return parts
 
 
 def _kept(kept: list[tuple[Site, Kept]]) -> list[RenderableType]:
     if max(len(clean(site.name)) for site, _ in kept) <= NAME_WIDTH:
-        table = _table("kept", "reason", "why")
+        rows = table("kept", "reason", "why")
         for site, decision in kept:
-            table.add_row(clean(site.name), decision.reason, clean(decision.message))
-        return [table]
-    lines: list[RenderableType] = [_line("kept", "bold")]
+            rows.add_row(clean(site.name), decision.reason, clean(decision.message))
+        return [rows]
+    lines: list[RenderableType] = [line("kept", "bold")]
     for site, decision in kept:
-        lines.append(_line(clean(site.name)))
+        lines.append(line(clean(site.name)))
         why = f"{decision.reason}: {clean(decision.message)}"
-        lines.append(Padding(_line(why, "dim"), (0, 0, 0, 2)))
+        lines.append(indented(line(why, "dim")))
     return lines
-
-
-def _notes(notes: tuple[str, ...]) -> list[RenderableType]:
-    lines = [_line(f"note: {clean(note)}", "dim") for note in notes]
-    return [Text(), *lines] if lines else []
 
 
 def _costs(result: FoldResult) -> list[RenderableType]:
     weights = f"weights {size(result.bytes_before)} -> {size(result.bytes_after)}"
-    return [Text(), _line(f"{weights}; {_stages(result.timings)}", "dim")]
+    return [Text(), line(f"{weights}; {_stages(result.timings)}", "dim")]
 
 
 def _stages(timings: Timings) -> str:
@@ -211,59 +209,20 @@ def _stages(timings: Timings) -> str:
 
 
 def _after_fold(result: FoldResult, stopped: bool) -> str:
-    path = _quoted(result.info.path)
+    path = quoted(result.info.path)
     if stopped and (codes := _error_codes(result.findings)):
         return f"bnopt explain {next(iter(codes))}"
     if result.dry_run and result.summary.folded and not result.bound:
         return f"bnopt fold {path}"
     if result.summary.kept and result.validation is not None:
-        return f"bnopt explain {_first_reason(result.sites)}"
+        return f"bnopt explain {first_reason(result.sites)}"
     replaced = result.output is None or str(result.output) == result.info.path
     if result.summary.folded and not replaced and not result.bound:
         # Proven on generated inputs; the reader's own say more.
         data = " --data D" if result.validation is not None else ""
-        return f"bnopt validate {path} {_quoted(str(result.output))}{data}"
-    return f"bnopt explain {_first_reason(result.sites)}" if result.summary.kept else ""
+        return f"bnopt validate {path} {quoted(str(result.output))}{data}"
+    return f"bnopt explain {first_reason(result.sites)}" if result.summary.kept else ""
 
 
 def _error_codes(findings: tuple[Finding, ...]) -> dict[str, None]:
     return dict.fromkeys(finding.code for finding in findings if finding.severity == "error")
-
-
-def _first_reason(sites: tuple[Site, ...]) -> str:
-    return next(site.decision.reason for site in sites if isinstance(site.decision, Kept))
-
-
-def _next(command: str) -> list[RenderableType]:
-    return [Text(), _line("next: ", "dim").append(clean(command), "bold")] if command else []
-
-
-def _quoted(path: str | None) -> str:
-    return shlex.quote(_short(Path(path))) if path else "MODEL"
-
-
-def _short(path: Path) -> str:
-    """Relative to the working directory if it is below it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
-
-
-def _table(*columns: str) -> Table:
-    """A table without lines; a column whose title ends in `>` is aligned to the right."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in columns:
-        right = title.endswith(">")
-        table.add_column(
-            title.rstrip(">"),
-            justify="right" if right else "left",
-            overflow="fold",
-            no_wrap=right,
-        )
-    return table
-
-
-def _line(text: str, style: str = "") -> Text:
-    line = Text(overflow="fold")
-    return line.append(text, style)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import unicodedata
+from pathlib import Path
 
 
 def clean(text: str) -> str:
@@ -48,3 +50,35 @@ def seconds(value: float) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 node`, `2 nodes`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def short_path(path: str | os.PathLike[str]) -> str:
+    """`path` relative to the working directory if it is below it."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return os.fspath(path)
+
+
+def blocks(doc: str) -> list[tuple[bool, str]]:
+    """The paragraphs and examples of a docstring: (whether it is an example, its text).
+
+    Indented lines are an example and stay as they are, with blank lines between them; what stands
+    directly above, such as `Example:`, is a paragraph of its own, put on one line.
+    """
+    found: list[tuple[bool, list[str]]] = []
+    apart = True
+    for line in doc.strip("\n").splitlines():
+        example = line.startswith("    ")
+        if not line.strip():
+            apart = True
+        elif found and found[-1][0] == example and (example or not apart):
+            found[-1][1].extend([""] * (example and apart) + [line])
+            apart = False
+        else:
+            found.append((example, [line]))
+            apart = False
+    return [
+        (example, "\n".join(lines) if example else " ".join(" ".join(lines).split()))
+        for example, lines in found
+    ]

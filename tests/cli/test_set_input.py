@@ -62,10 +62,15 @@ def test_fold(net: Path) -> None:
     np.testing.assert_allclose(new, old, rtol=1e-4, atol=1e-5)
 
 
-def test_without_it_the_finding_stops_the_fold(net: Path) -> None:
+def test_without_it_the_switch_is_reported_and_stays(net: Path) -> None:
     done = bnopt("fold", net, "--json")
-    assert done.code == 1
-    assert [finding["code"] for finding in done.json()["findings"]] == ["training-mode"]
+    assert done.code == 0
+    report = done.json()
+    (finding,) = report["findings"]
+    assert (finding["code"], finding["severity"]) == ("training-switch", "warning")
+    assert "--set-input training=false" in finding["fix"]
+    reasons = {site["reason"] for site in report["sites"]}
+    assert "training-mode" in reasons, "what stands behind the switch is kept as it is"
 
 
 def test_the_other_value(net: Path) -> None:

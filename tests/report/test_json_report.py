@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as standard
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from report_records import (
     BAD,
     GOOD,
+    STATISTICS,
+    check_result,
     finding,
     fold_result,
     inspect_result,
@@ -29,6 +32,11 @@ KEYS = {
     "sites",
     "summary",
     "findings",
+    "causes",
+    "statistics",
+    "behaviour",
+    "samples",
+    "allowed",
     "validation",
     "output",
     "error",
@@ -123,6 +131,85 @@ def test_inspect_with_an_error_finding_is_not_ok() -> None:
     report = parsed(json.report(inspect_result(findings=(finding(),))))
     assert report["ok"] is False
     assert report["findings"][0]["evidence"] == {"value": "nan"}
+
+
+def test_check() -> None:
+    report = parsed(json.report(check_result(2, allowed=("non-finite",))))
+    assert report.keys() == KEYS
+    assert report["command"] == "check"
+    assert report["ok"] is False
+    assert report["error"] is None
+    assert report["causes"] == [
+        {
+            "code": "training-mode",
+            "severity": "error",
+            "found": 2,
+            "of": 26,
+            "message": "2 of 26 batch norms run in training mode: eval() was not called",
+            "fix": "call eval()",
+        }
+    ]
+    assert [entry["site"] for entry in report["findings"]] == ["main:y0", "main:y1"]
+    assert report["statistics"] == [
+        {
+            "site": "main:y0",
+            "gamma": [1.0, 2.0],
+            "beta": None,
+            "mean": [0.0, 0.5],
+            "variance": [1.0, "inf"],
+            "epsilon": 1e-3,
+            "scale": None,
+            "measured": {
+                "samples": 64,
+                "count": 4096,
+                "mean": [0.1, 0.2],
+                "variance": [1.1, 1.2],
+            },
+            "verdict": "stale",
+        }
+    ]
+    assert report["behaviour"] == {
+        "batch": 8,
+        "outputs": [
+            {
+                "name": "y",
+                "per_sample": True,
+                "noise": 1e-7,
+                "alone": 2e-7,
+                "neighbours": None,
+                "spread": 0.5,
+            }
+        ],
+        "notes": ["a note"],
+    }
+    assert report["samples"] == 64
+    assert report["allowed"] == ["non-finite"]
+    assert report["seconds"] == {"check": 1.25}
+    assert report["notes"] == ["a note"]
+    assert len(report["sites"]) == report["summary"]["found"] == 26
+
+
+def test_check_that_was_not_run() -> None:
+    bare = replace(STATISTICS, measured=None, verdict="")
+    report = parsed(json.report(check_result(behaviour=None, samples=0, statistics=(bare,))))
+    assert report["ok"] is True
+    assert report["behaviour"] is None
+    assert report["samples"] == 0
+    assert report["statistics"][0]["measured"] is None
+    assert report["statistics"][0]["verdict"] is None
+
+
+def test_allowed_errors_are_ok() -> None:
+    assert parsed(json.report(check_result(2, allowed=("training-mode",))))["ok"] is True
+    assert parsed(json.report(check_result(2, allowed=("all",))))["ok"] is True
+
+
+def test_every_report_has_the_same_keys() -> None:
+    results = (check_result(), inspect_result(), json.explain_report([]), json.empty(None))
+    for each in results:
+        report = each if isinstance(each, dict) else json.report(each)
+        assert report.keys() - {"entries"} == KEYS
+    assert json.report(fold_result()).keys() == KEYS | {"dry_run"}
 
 
 def test_merged() -> None:

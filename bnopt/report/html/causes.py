@@ -1,0 +1,69 @@
+"""What was found, grouped by cause, the most likely cause first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bnopt.findings import Cause, Finding
+from bnopt.report.html.layers import Layer
+from bnopt.report.html.markup import TONES, badge, esc, name
+from bnopt.report.html.wording import evidence_text
+from bnopt.report.text import plural
+from bnopt.results import CheckResult, FoldResult
+
+_GRAVITY = {"error": 0, "warning": 1, "info": 2}
+# So many lines a cause are read by nobody; the table has the rest.
+_SHOWN = 400
+
+
+def causes_section(result: CheckResult | FoldResult, layers: Sequence[Layer]) -> str:
+    """One box a cause, with its findings folded away."""
+    allowed = result.allowed if isinstance(result, CheckResult) else ()
+    by_id = {layer.id: layer for layer in layers}
+    return "".join(
+        _cause(
+            cause,
+            [finding for finding in result.findings if finding.code == cause.code],
+            by_id,
+            cause.severity == "error" and ("all" in allowed or cause.code in allowed),
+        )
+        for cause in result.causes
+    )
+
+
+def _cause(
+    cause: Cause, findings: Sequence[Finding], layers: Mapping[str, Layer], allowed: bool
+) -> str:
+    tone = TONES[cause.severity]
+    word = f"{cause.severity}, allowed" if allowed else cause.severity
+    count = f"{cause.found} of {plural(cause.of, 'batch norm')}" if cause.found else "whole model"
+    fix = f'<p class="fix"><b>Fix:</b> {esc(cause.fix)}</p>' if cause.fix else ""
+    return (
+        f'<article class="cause {tone}"><header>{badge(tone, word)}'
+        f'<h3><code>{esc(cause.code)}</code></h3><span class="count">{esc(count)}</span></header>'
+        f"<p>{esc(cause.message)}</p>{fix}{_findings(findings, layers)}</article>"
+    )
+
+
+def _findings(findings: Sequence[Finding], layers: Mapping[str, Layer]) -> str:
+    if not findings:
+        return ""
+    lines = [f"<li>{_finding(finding, layers)}</li>" for finding in findings[:_SHOWN]]
+    if len(findings) > _SHOWN:
+        lines.append(f"<li>… and {len(findings) - _SHOWN} more; --json lists all</li>")
+    return (
+        f"<details><summary>{plural(len(findings), 'finding')}</summary>"
+        f'<ul class="list">{"".join(lines)}</ul></details>'
+    )
+
+
+def _finding(finding: Finding, layers: Mapping[str, Layer]) -> str:
+    where = ""
+    if finding.site is not None:
+        layer = layers.get(finding.site)
+        shown = name(finding.site if layer is None else layer.name)
+        where = shown if layer is None else f'<a href="#bn{layer.number}">{shown}</a>'
+        where += ": "
+    evidence = evidence_text(finding)
+    numbers = f' <span class="evidence">({esc(evidence)})</span>' if evidence else ""
+    return f"{where}{esc(finding.message)}{numbers}"

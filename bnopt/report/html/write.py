@@ -1,0 +1,81 @@
+"""A report to a file, all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from bnopt.errors import SaveError
+from bnopt.report.html.page import page
+from bnopt.results import CheckResult, FoldResult
+
+
+def write(
+    result: CheckResult | FoldResult, path: str | os.PathLike[str], *, stopped: bool = False
+) -> Path:
+    """Write the page of `result`; the target is what it was, or complete.
+
+    Args:
+        result: What to show.
+        path: The target. Its folder must exist.
+        stopped: Whether an error kept `fold` from finishing.
+
+    Returns:
+        The path.
+
+    Raises:
+        SaveError: The folder is missing or not writable, the disk is full, the name is too long,
+            or `path` is no regular file.
+    """
+    target = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symbolic links
+    check_target(target)
+    text = page(result, stopped=stopped)
+    temporary = target.parent / f".bnopt-{secrets.token_hex(8)}.html"
+    try:
+        # Mode 0o666 lets the umask decide, as for any file that a program makes.
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise _save_error(target, error) from error
+        raise
+    return target
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Refuse a target that cannot be written, before any work is done.
+
+    Raises:
+        SaveError: As for `write`.
+    """
+    target = Path(os.path.abspath(path))  # noqa: PTH100 - as above
+    try:
+        if not target.parent.is_dir():
+            raise SaveError(f"cannot write {target}: there is no folder {target.parent}")
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _save_error(target, error) from error
+    except ValueError as error:
+        raise SaveError(f"cannot write {target!s}: {error}") from error
+    if stat.S_ISDIR(mode):
+        raise SaveError(f"cannot write {target}: it is a directory")
+    if stat.S_ISLNK(mode):
+        # Renaming over a link would leave the file it points to as it was.
+        raise SaveError(f"cannot write {target}: it is a symbolic link; name the file itself")
+    if not stat.S_ISREG(mode):
+        raise SaveError(f"cannot write {target}: it is not a regular file")
+
+
+def _save_error(target: Path, error: OSError) -> SaveError:
+    return SaveError(f"cannot write {target}: {error.strerror or error}")
