@@ -20,7 +20,7 @@ endif
 READY := $(VENV)/.ready-$(EXTRAS)
 RUN := $(VENV)/bin/python
 
-.PHONY: help setup demo test lint format types contract corpus peers scale fuzz mutants models clean
+.PHONY: help setup demo test lint format types contract corpus peers scale fuzz mutants detection confusion models clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,18 @@ fuzz: $(READY) ## 10 000 random graphs, folded and compared in float64
 
 mutants: $(READY) ## take away one exactness condition at a time; a test must fail for each
 	@"$(RUN)" tools/mutate.py --jobs $(JOBS)
+
+detection: .out/detection-venv/.ready ## train in TensorFlow; from which step on half-converged statistics are caught
+	@.out/detection-venv/bin/python tools/detection_curve.py --jobs $(JOBS) --docs docs
+
+.out/detection-venv/.ready: pyproject.toml
+	@mkdir -p .out
+	@"$(PYTHON)" -m venv .out/detection-venv
+	@.out/detection-venv/bin/python -m pip install -qq --disable-pip-version-check -e ".[cpu,tensorflow]" scikit-learn matplotlib
+	@touch "$@"
+
+confusion: $(READY) ## how often each rule is right, on the framework exports beside the checkout
+	@"$(RUN)" tools/confusion.py --markdown docs/confusion.md
 
 models: .out/train-venv/.ready ## train models/digits_cnn.onnx again (installs PyTorch into .out)
 	@.out/train-venv/bin/python tools/train_digits.py

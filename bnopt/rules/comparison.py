@@ -37,6 +37,7 @@ FEWEST = 8
 
 _RANGE = math.log(8.0)
 _ONE_FACTOR = 0.35
+_VARIED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Comparison:
         factor: Median ratio of the standard deviations, measured by stored.
         scatter: Standard deviation over channels of the log ratio of the standard deviations.
         limits: What shift and spread may be at this number of samples.
+        varied: Whether the stored variances differ between channels, as initial ones do not.
     """
 
     norm: Norm
@@ -60,6 +62,7 @@ class Comparison:
     factor: float
     scatter: float
     limits: tuple[float, float]
+    varied: bool
 
     @property
     def verdict(self) -> Verdict:
@@ -73,7 +76,7 @@ class Comparison:
     def is_rescaled(self) -> bool:
         """Whether all channels differ by one and the same large factor."""
         large = abs(math.log(self.factor)) > _RANGE
-        return self.verdict == "stale" and large and self.scatter < _ONE_FACTOR
+        return self.verdict == "stale" and self.varied and large and self.scatter < _ONE_FACTOR
 
 
 def compare(norm: Norm, measured: Measured) -> Comparison | None:
@@ -94,6 +97,7 @@ def compare(norm: Norm, measured: Measured) -> Comparison | None:
         float(np.exp(np.median(ratio) / 2)),
         float(np.std(ratio / 2)),
         (max(SHIFT, error), max(SPREAD, error * math.sqrt(2))),
+        float(np.std(np.log(stored))) > _VARIED,
     )
 
 
