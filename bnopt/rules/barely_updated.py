@@ -2,7 +2,7 @@
 
 What it does: reports batch norms whose variance still holds a part of the initial 1. With decay d,
 that part is d^n after n updates. Where channels are constant in training (dead behind a ReLU) their
-variance is exactly d^n: two or more that agree give the number, and with it the steps n for each
+variance is exactly d^n: three or more that agree give the number, and with it the steps n for each
 usual decay. Where all variances of a layer are below 1 and nearly equal, and smaller than any other
 in the model, what they have in common is most of it. Where mean and variance are close to 0 and 1
 in every channel of a layer, the smallest variance is an upper bound.
@@ -17,7 +17,7 @@ thousands of steps, with zero_debias_moving_mean=True only the mean is corrected
 Keras: momentum=0.99, fine-tuning for a few epochs on little data. PyTorch: momentum=0.001, meant
 for Keras' 0.999.
 
-Severity: an error if the residue is 0.2 or more and in half of the batch norms or more, or if all
+Severity: an error if the residue is 0.2 or more and in more than half of the batch norms, or if all
 of them, two at least, are close to 0 and 1; else a warning. Legitimate is a layer whose input is
 standardised already, which is why one layer alone is never more than a warning.
 
@@ -82,7 +82,7 @@ def _with_residue(norms: Sequence[Norm], residue: Residue) -> Iterator[Finding]:
         for norm in norms
         if norm.variance is not None and norm.variance.min() >= residue.value * (1 - 1e-3)
     ]
-    grave = residue.value >= _LARGE and share(len(concerned), len(norms)) >= 0.5
+    grave = residue.value >= _LARGE and share(len(concerned), len(norms)) > 0.5
     severity: Severity = "error" if grave else "warning"
     message = (
         f"about {residue.value:.3g} of the initial variance is left (within {residue.spread:.1g}), "

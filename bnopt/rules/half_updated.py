@@ -12,8 +12,9 @@ from the collection by name. Keras: weights were set by hand in the wrong order.
 checkpoint whose running_var (or running_mean) has another name was loaded with strict=False. Every
 framework: a converter filled in a default for a tensor it did not find.
 
-Severity: an error if half of the batch norms or more are so, else a warning. Legitimate are
-statistics made up for a benchmark, and data that is centred exactly; say `--allow half-updated`.
+Severity: an error if more than half of the batch norms are so, two at least, else a warning.
+Legitimate are statistics made up for a benchmark, and data that is centred exactly; say `--allow
+half-updated`.
 
 How to fix: restore the other statistic from the checkpoint, or update both and export again.
 """
@@ -41,7 +42,8 @@ def check(view: View) -> Iterator[Finding]:
     """A finding for each batch norm of which one statistic is at its initial value."""
     known = initial_values(view)
     found = [initial for initial in known if initial.half]
-    severity: Severity = "error" if share(len(found), len(known)) >= 0.5 else "warning"
+    grave = len(found) > 1 and share(len(found), len(known)) > 0.5
+    severity: Severity = "error" if grave else "warning"
     for initial in found:
         still = "mean is 0" if initial.mean else "variance is 1"
         other = "variance" if initial.mean else "mean"

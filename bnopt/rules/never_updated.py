@@ -15,7 +15,7 @@ custom training loop calls model(x) without training=True, or layer.trainable is
 start. PyTorch: the model was exported before training, model.eval() was called during training, or
 a checkpoint was loaded with strict=False and the buffers were not in it.
 
-Severity: an error if half of the batch norms or more are so. A few may be on purpose, in a branch
+Severity: an error if more than half of the batch norms are so. A few may be on purpose, in a branch
 that training never used: then it is a warning. Legitimate are a model that was initialised on
 purpose and not trained, weights made up for a benchmark, and statistics frozen at 0 and 1 so that
 gamma and beta are the whole affine; say `--allow never-updated` for these.
@@ -52,7 +52,7 @@ def check(view: View) -> Iterator[Finding]:
     """A finding for each batch norm with initial statistics."""
     known = initial_values(view)
     found = [initial for initial in known if initial.never]
-    severity: Severity = "error" if share(len(found), len(known)) >= 0.5 else "warning"
+    severity: Severity = "error" if share(len(found), len(known)) > 0.5 else "warning"
     for initial in found:
         evidence: dict[str, object] = {"updated": len(known) - len(found), "known": len(known)}
         yield Finding(CODE, severity, initial.site, initial.why, FIX, evidence)

@@ -6,7 +6,7 @@ After n updates with decay d a moving average is
 
 so of the initial variance 1 a *residue* d^n is left, and every stored variance is at least d^n. A
 channel that is constant in training (a dead one) stores exactly d^n. Two or more of these in a
-layer agree with each other and with those of other layers, which nothing else makes them do.
+layer, three or more in the model, agree with each other, which nothing else makes them do.
 
 The number of steps follows for a given decay: n = log(residue) / log(d).
 """
@@ -27,7 +27,7 @@ DECAYS = (0.9, 0.99, 0.999, 0.9997)
 SMALLEST = 0.01
 """Residues below this change nothing worth a word."""
 
-_AGREE = 1e-4
+_AGREE = 1e-5
 _TIGHT = 0.07
 _FEWEST = 8
 _NEAR = 0.15
@@ -75,7 +75,8 @@ def of_dead_channels(norms: Iterable[Norm]) -> Residue | None:
     every = np.concatenate(floors)
     value = float(np.median(every))
     spread = float(np.abs(every / value - 1).max())
-    if spread > 10 * _AGREE:
+    # Two of a thousand channels may agree by chance.
+    if every.size < 3 or spread > 10 * _AGREE:
         return None
     return Residue(value, spread, int(every.size), len(floors))
 

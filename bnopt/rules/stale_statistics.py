@@ -14,7 +14,7 @@ with trainable=False, or training=True at every call. PyTorch: eval() during fin
 momentum, distributed training that keeps each worker's statistics. Or the data is not like that of
 training: another preprocessing, another domain.
 
-Severity: an error if half of the batch norms or more are so, else a warning: a layer at the end
+Severity: an error if more than half of the batch norms are so, else a warning: a layer at the end
 may be off where the data given is of few classes. Legitimate is data that is known to differ.
 
 How to fix: let data run through the model with its weights as they are, so that the statistics
@@ -45,7 +45,7 @@ def check(view: View) -> Iterator[Finding]:
         # All that follows is off as well, for the same reason.
         return
     found = [one for one in every if one.verdict == "stale"]
-    severity: Severity = "error" if share(len(found), len(every)) >= 0.5 else "warning"
+    severity: Severity = "error" if share(len(found), len(every)) > 0.5 else "warning"
     for one in found:
         message = (
             f"over {one.samples} samples the mean is off by {one.shift:.2g} standard deviations "

@@ -13,8 +13,8 @@ once for inference, without `scope=` and `reuse=True`, or with tf.Variable, whic
 Keras: the model was built a second time and its weights were not set. PyTorch: a second module was
 constructed and its state_dict not loaded.
 
-Severity: as that of `never-updated`, which is found with it: an error if half of the batch norms or
-more are so.
+Severity: as that of `never-updated`, which is found with it: an error if more than half of the
+batch norms are so.
 
 Example:
     train = batch_norm(x, is_training=True)                # BatchNorm
