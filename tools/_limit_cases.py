@@ -161,7 +161,7 @@ CASES = (
         "they do is not specified, so nothing is assumed.",
     ),
     Case(
-        ("extra-outputs", "training-mode"),
+        ("extra-outputs",),
         ("fbn_v3_infer_useout",),
         "Somebody reads the statistics that the batch norm puts out",
         "It cannot go, and what these outputs hold in inference mode is not defined.",

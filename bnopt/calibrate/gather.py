@@ -142,6 +142,7 @@ class _Run:
             return self._call(feeds)
         except ExecutionError as error:
             singles = [one for feed in feeds for one in self._singles(feed)]
+            # not a condition: the same feeds would fail again
             if len(singles) == len(feeds):
                 raise
             outputs = self._call(singles)

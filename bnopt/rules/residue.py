@@ -93,7 +93,8 @@ def of_tight_layer(norms: Sequence[Norm]) -> Residue | None:
     lowest = min(layers, key=lambda variance: float(variance.min()))
     if lowest.size < _FEWEST or not lowest.min() >= SMALLEST or not lowest.max() < 1:
         return None
-    if float(np.std(np.log(lowest))) >= _TIGHT:
+    # Where all are one number somebody has written it down.
+    if lowest.min() == lowest.max() or float(np.std(np.log(lowest))) >= _TIGHT:
         return None
     value = float(lowest.min())
     return Residue(value, float(lowest.max() / value - 1), int(lowest.size), 1)

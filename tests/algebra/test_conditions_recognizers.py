@@ -85,6 +85,8 @@ BATCH_NORMS = [
     Case("training-mode", BN.replace("(", "<training_mode = 1>("), weights=STATS),
     Case("training-mode", BN.replace("y", "y, o", 1), opset=9, weights=STATS),
     Case("extra-outputs", BN.replace("y", "y, o", 1), weights=STATS),
+    Case("training-mode", BN.replace("y", "y, o, p, q, r", 1), opset=13, weights=STATS),
+    Case("extra-outputs", BN.replace("y", "y, o, p, q, r, s", 1), opset=13, weights=STATS),
     Case("shape-mismatch", BN.replace("(x", "("), weights=STATS),
     Case("shape-mismatch", BN.replace(", v", ""), weights=STATS),
     Case("dynamic-statistics", BN.replace(" v", " t"), f"{IMAGE} t, {IMAGE}", weights=STATS),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from graphs import conv_bn, model, normal, run, statistics
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from measuring import assert_moments, showing, tap
 
 from bnopt import io
 from bnopt.algebra.base import Context
@@ -19,33 +17,6 @@ from bnopt.calibrate import gather as gather_module
 from bnopt.calibrate.gather import gather
 from bnopt.calibrate.taps import Tap, tapped
 from bnopt.errors import DataError, ExecutionError
-from bnopt.evidence import Measured
-
-
-def tap(graph: ir.Model, name: str, axis: int = 1, site: str | None = None) -> Tap:
-    value = next(v for node in graph.graph for v in node.outputs if v.name == name)
-    return Tap(site or name, value, axis)
-
-
-def assert_moments(found: Measured, values: np.ndarray, axis: int = 1, rtol: float = 1e-5) -> None:
-    exact = np.moveaxis(values.astype(np.float64), axis, 0)
-    exact = exact.reshape(exact.shape[0], -1)
-    assert found.count == exact.shape[1]
-    deviation = exact.std(axis=1)
-    # onnxruntime's optimizations round the tensor itself differently, by a unit or two.
-    unit = 2 * np.finfo(values.dtype).eps * np.abs(exact).max(axis=1)
-    assert (np.abs(np.array(found.mean) - exact.mean(axis=1)) <= rtol * deviation + unit).all()
-    excess = np.abs(np.array(found.variance) - deviation**2)
-    assert (excess <= rtol * deviation**2 + unit * (2 * deviation + unit)).all()
-
-
-def showing(proto: onnx.ModelProto, *names: str) -> onnx.ModelProto:
-    """The model with `names` as its outputs."""
-    copy = onnx.ModelProto.FromString(proto.SerializeToString())
-    del copy.graph.output[:]
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return copy
-
 
 NETWORK = """g (float[N,3,9,9] x, float[N,7] t, float[N,5,7] u)
     => (float[N,5,3,3] y, float[N,2] z, float[N,5,6] w) {
@@ -209,6 +180,13 @@ def test_what_lies_in_a_body_or_has_no_rank_is_left_out() -> None:
     assert (nothing.samples, nothing.moments, nothing.notes) == (0, {}, found.notes)
 
 
+def test_a_vector_has_nothing_to_reduce() -> None:
+    graph = ir.from_proto(model("g (float[N] x) => (float[N] y) { y = Neg(x) }"))
+    found = gather(graph, [tap(graph, "y", 0)], [{"x": normal(3)}])
+    assert found.moments == {}
+    assert len(found.notes) == 1
+
+
 def test_an_opset_without_broadcasting_is_left_out() -> None:
     graph = ir.from_proto(model("g (float[N,3] x) => (float[N,3] y) { y = Neg(x) }", opset=6))
     found = gather(graph, [tap(graph, "y")], [{"x": normal(2, 3)}])
@@ -268,39 +246,3 @@ def test_external_data(tmp_path) -> None:
     graph = io.load(path).model
     found = gather(graph, [tap(graph, "c")], [{"x": x}])
     assert_moments(found.moments["c"], values)
-
-
-@pytest.mark.corpus
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("rapidocr-3.10.0__ch_ppocr_mobile_v2.0_cls_mobile.onnx", 48),
-        ("openwakeword-0.4.0__embedding_model.onnx", 76),
-        ("brainmaze_eeg_models-0.1.0__spindle-detector-eeg.onnx", 64),
-    ],
-)
-def test_public_models(shared_dir: Path, name: str, size: int) -> None:
-    from bnopt.rules.view import View
-    from bnopt.runtime.feeds import Sizes, generate
-    from bnopt.runtime.interface import read_interface
-
-    path = shared_dir / "corpus" / "models" / name
-    proto = onnx.load(path)
-    graph = io.load(path).model
-    view = View.of(graph, Context.of(graph))
-    taps = [
-        Tap(norm.site, norm.input, norm.axis)
-        for norm in view.norms
-        if norm.input is not None and norm.axis is not None
-    ]
-    assert taps
-    feed = generate(read_interface(path).inputs, batch=2, sizes=Sizes(size, 3))
-    found = gather(graph, taps, [feed])
-    assert set(found.moments) == {tap.site for tap in taps}
-    names = [tap.value.name or "" for tap in taps]
-    # With onnxruntime's optimizations, as the measured run: they round differently layer by layer.
-    shown = onnxruntime.InferenceSession(
-        showing(proto, *names).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    for one, values in zip(taps, shown.run(None, feed), strict=True):
-        assert_moments(found.moments[one.site], values, one.axis)

@@ -189,15 +189,37 @@ def test_a_constant_output_has_no_spread(see) -> None:
     assert z.spread > 0.1
 
 
-def test_a_switch_is_fed_false(see) -> None:
+def test_switches_are_fed_false(see) -> None:
     proto = model(
-        """g (float[N,3] x, bool is_training) => (float[N,3] y) {
-        y = If(is_training) <then_branch = t () => (float[N,3] p) { p = Softmax<axis = 0>(x) },
+        """g (float[N,3] x, bool is_training, bool a, bool b, bool[1] c) => (float[N,3] y) {
+        d = Or(is_training, a)  e = Or(b, c)  f = Or(d, e)
+        y = If(f) <then_branch = t () => (float[N,3] p) { p = Softmax<axis = 0>(x) },
           else_branch = e () => (float[N,3] q) { q = Neg(x) }> }"""
     )
     seen = see(proto)
-    assert seen.notes == ("fed False to is_training",)
+    assert seen.notes == ("fed False to is_training, a, b, c",)
     assert only(seen).neighbours == 0.0
+
+
+@pytest.mark.parametrize(("leading", "per_sample"), [("A", True), ("4", False)])
+def test_where_no_sample_runs_alone_the_declared_shape_counts(see, leading, per_sample) -> None:
+    proto = model(
+        f"g (float[N,6] x) => (float[{leading},6] y) <int64[2] s = {{4, 6}}>"
+        " { y = Reshape(x, s) }"
+    )
+    seen = see(proto)
+    assert seen.notes[0].startswith("the model does not run on one sample alone: ")
+    assert only(seen).per_sample is per_sample
+    assert only(seen).alone is None
+
+
+def test_the_statistics_of_a_large_batch_are_not_those_of_a_sample(see) -> None:
+    # 4096 positions of one distribution would have the same statistics in every sample.
+    proto = model(
+        "g (float[N,2,64,64] x) => (float[N,2,64,64] y) { y = BatchNormalization(x, g, b, m, v) }",
+        **statistics(2),
+    )
+    assert only(see(training(proto))).alone > 0.05
 
 
 def test_integers_are_no_floating_point_output(see) -> None:

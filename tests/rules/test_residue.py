@@ -99,6 +99,7 @@ def _tight(count: int = 8, low: float = 0.3, width: float = 0.06):
     [
         (_tight(), True),
         (_tight(7), False),
+        (_tight(width=0), False),
         (_tight(width=0.069), True),
         (_tight(width=0.071), False),
         (_tight(low=0.0101), True),

@@ -35,6 +35,8 @@ from bnopt.graph.uses import describe
 
 VERSIONS = (1, 6, 7, 9, 14, 15)
 PARAMETERS = ("scale", "bias", "mean", "variance")
+# A node with more is not one of the operator's; tf2onnx writes six where TensorFlow has six.
+_MOST_OUTPUTS = 5
 
 
 def matches(node: ir.Node) -> bool:
@@ -95,6 +97,8 @@ def _mode(node: ir.Node, scope: Scope, context: Context) -> Refusal | None:
         return Refusal("training-mode", f"{describe(node)} has is_test=0")
     if version >= 14 and get_int(node, "training_mode", 0) != 0:
         return Refusal("training-mode", f"{describe(node)} has training_mode=1")
+    if version < 14 and len(node.outputs) > _MOST_OUTPUTS:
+        return Refusal("extra-outputs", f"{describe(node)} lists {len(node.outputs)} outputs")
     if version < 14 and len(node.outputs) > 1:
         return Refusal(
             "training-mode",
