@@ -46,8 +46,9 @@ def rules() -> str:
     intro = (
         "What `bnopt check` looks for, and `bnopt fold` before it folds, by the numbers alone. The "
         "severity is the gravest that a rule gives. An *error* makes `check` fail and stops "
-        "`fold`, unless its code is given to `--allow`. How often each is right is in "
-        "[confusion.md](confusion.md). This page is written by `python tools/make_docs.py`."
+        "`fold`, unless its code is given to `--allow`. How often each is right stands "
+        "[at the end](#how-often-bnopt-check-is-right). This page is written by "
+        "`python tools/make_docs.py`."
     )
     lines = ["# Rules", "", intro, "", "| code | severity | what it reports |", "|---|---|---|"]
     lines += [f"| [{rule.code}](#{rule.code}) | {rule.severity} | {rule.title} |" for rule in RULES]
@@ -55,7 +56,21 @@ def rules() -> str:
         lines += ["", f"## {rule.code}", "", f"*{rule.title}.* Severity: {rule.severity}."]
         for is_example, text in blocks(rule.doc):
             lines += ["", *(text.splitlines() if is_example else [text])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_confusion()]) + "\n"
+
+
+def _confusion() -> list[str]:
+    """The tables that tools/confusion.py has written, one heading deeper, without its lists."""
+    lines: list[str] = []
+    kept = True
+    for line in (DOCS / "confusion.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            kept = not line.startswith("### ")
+        if kept:
+            lines.append(f"#{line}" if line.startswith("## ") else line)
+    while not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def main() -> int:

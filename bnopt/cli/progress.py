@@ -12,6 +12,8 @@ _VERBS = {
     "apply": "folding",
     "save": "writing",
     "validate": "validating",
+    "run": "running the model",
+    "measure": "measuring",
 }
 
 
