@@ -6,25 +6,15 @@ Each takes a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and never changes
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from bnopt.delivery import Clock, Progress, Proof, prove_and_write
-from bnopt.errors import RefusalError, UsageError
-from bnopt.findings import (
-    Finding,
-    Folded,
-    Kept,
-    Lowered,
-    Merged,
-    Site,
-    Summary,
-    Validation,
-)
+from bnopt.errors import UsageError
+from bnopt.findings import Validation
+from bnopt.gates import stop_on, target_of
 from bnopt.results import (
     CheckResult,
     FoldResult,
@@ -32,12 +22,11 @@ from bnopt.results import (
     NodeCounts,
     Timings,
     ValidateResult,
+    summarise,
 )
 from bnopt.source import Model, Source, count_nodes
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from bnopt.passes.outcome import Lower
     from bnopt.runtime.data import DataSource
 
@@ -86,7 +75,7 @@ def inspect(
     return InspectResult(
         info=source.info(),
         sites=prepared.plan.sites,
-        summary=_summarise(prepared.plan.sites),
+        summary=summarise(prepared.plan.sites),
         findings=findings,
         node_counts=NodeCounts(counts, counts),
         notes=prepared.notes,
@@ -157,7 +146,7 @@ def check(
     return CheckResult(
         info=source.info(),
         sites=prepared.plan.sites,
-        summary=_summarise(prepared.plan.sites),
+        summary=summarise(prepared.plan.sites),
         findings=findings,
         causes=causes(findings, seen.view),
         statistics=rules.statistics(seen.view),
@@ -216,7 +205,7 @@ def fold(
             model.
     """
     from bnopt import rules
-    from bnopt.io import gc_paused
+    from bnopt.io import gc_paused, tensor_bytes
     from bnopt.passes import apply
     from bnopt.passes.outcome import Lower
     from bnopt.passes.prepare import prepare
@@ -228,13 +217,13 @@ def fold(
     tell("load", 0, 1)
     clock = Clock()
     source = Source(model)
-    target = _target(source, output, in_place)
+    target = target_of(source, output, in_place)
     load_seconds = clock.lap()
 
     tell("plan", 0, 1)
     with gc_paused():
         work = source.model.clone()
-        before, bytes_before = count_nodes(work), _weight_bytes(work)
+        before, bytes_before = count_nodes(work), tensor_bytes(work)
         prepared = prepare(
             work, set_inputs=set_inputs, keep_overridable=keep_overridable, lower=lower
         )
@@ -248,7 +237,7 @@ def fold(
         info=source.info(),
         sites=found.sites,
         findings=findings,
-        summary=_summarise(found.sites),
+        summary=summarise(found.sites),
         validation=None,
         node_counts=NodeCounts(before, before),
         bytes_before=bytes_before,
@@ -261,7 +250,7 @@ def fold(
         causes=causes(findings, view),
         statistics=rules.statistics(view),
     )
-    _stop_on(findings, allow, result)
+    stop_on(findings, allow, result)
 
     tell("apply", 0, 1)
     with gc_paused():
@@ -270,7 +259,7 @@ def fold(
         result,
         model=work,
         node_counts=NodeCounts(before, count_nodes(work)),
-        bytes_after=_weight_bytes(work),
+        bytes_after=tensor_bytes(work),
         notes=(*prepared.notes, *notes),
         timings=replace(result.timings, apply=clock.lap()),
     )
@@ -344,53 +333,6 @@ def compare(
             progress=progress,
         )
     return ValidateResult(first.info(), second.info(), verdict)
-
-
-def _stop_on(findings: tuple[Finding, ...], allow: Sequence[str], result: FoldResult) -> None:
-    if "all" in allow:
-        return
-    stopping = [f for f in findings if f.severity == "error" and f.code not in allow]
-    if not stopping:
-        return
-    more = f" (and {len(stopping) - 1} more)" if len(stopping) > 1 else ""
-    codes = " ".join(f"--allow {code}" for code in dict.fromkeys(f.code for f in stopping))
-    raise RefusalError(
-        f"{stopping[0].code}: {stopping[0].message}{more}; {stopping[0].fix}; or {codes}",
-        findings=stopping,
-        result=result,
-    )
-
-
-def _target(source: Source, output: str | os.PathLike[str] | None, in_place: bool) -> Path | None:
-    if in_place:
-        if output is not None:
-            raise UsageError("in place and an output file exclude each other")
-        if source.path is None:
-            raise UsageError("only a model that was given as a path can be folded in place")
-        return source.path
-    if output is None:
-        return None
-    target = Path(output)
-    if source.path is not None and target.exists() and target.samefile(source.path):
-        raise UsageError(f"{target} is the input; to replace it, say so with --in-place")
-    return target
-
-
-def _summarise(sites: Iterable[Site]) -> Summary:
-    kinds = Counter(type(site.decision) for site in sites)
-    return Summary(
-        found=sum(kinds.values()),
-        folded=kinds[Folded],
-        merged=kinds[Merged],
-        lowered=kinds[Lowered],
-        kept=kinds[Kept],
-    )
-
-
-def _weight_bytes(model: ir.Model) -> int:
-    from bnopt.io import tensor_bytes
-
-    return tensor_bytes(model)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bnopt.evidence import Behaviour, Statistics
-from bnopt.findings import Cause, Finding, ModelInfo, Site, Summary, Validation
+from bnopt.findings import (
+    Cause,
+    Finding,
+    Folded,
+    Kept,
+    Lowered,
+    Merged,
+    ModelInfo,
+    Site,
+    Summary,
+    Validation,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +186,15 @@ class ValidateResult:
     candidate: ModelInfo
     validation: Validation
     command: Literal["validate"] = "validate"
+
+
+def summarise(sites: Iterable[Site]) -> Summary:
+    """Counts of sites by decision."""
+    kinds = Counter(type(site.decision) for site in sites)
+    return Summary(
+        found=sum(kinds.values()),
+        folded=kinds[Folded],
+        merged=kinds[Merged],
+        lowered=kinds[Lowered],
+        kept=kinds[Kept],
+    )

@@ -31,5 +31,7 @@ def check(view: View) -> Iterator[Finding]:
     """A finding if batch norms were measured on too few samples."""
     short = [one for one in comparisons(view) if one.verdict == "not-enough-data"]
     if short:
-        message = f"only {short[0].samples} samples, too few to compare statistics (from {FEWEST})"
-        yield Finding(CODE, SEVERITY, None, message, FIX, {"samples": short[0].samples})
+        count = short[0].samples
+        samples = "1 sample" if count == 1 else f"{count} samples"
+        message = f"only {samples}, too few to compare statistics (from {FEWEST})"
+        yield Finding(CODE, SEVERITY, None, message, FIX, {"samples": count})

@@ -1,0 +1,52 @@
+"""What must hold before a fold goes on: no defect that it would bury, and a place to write to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bnopt.errors import RefusalError, UsageError
+from bnopt.findings import Finding
+from bnopt.results import FoldResult
+from bnopt.source import Source
+
+
+def stop_on(findings: Sequence[Finding], allow: Sequence[str], result: FoldResult) -> None:
+    """Refuse a fold with errors that are not allowed.
+
+    Raises:
+        RefusalError: Names the first of them; carries all, and the result so far.
+    """
+    if "all" in allow:
+        return
+    stopping = [f for f in findings if f.severity == "error" and f.code not in allow]
+    if not stopping:
+        return
+    more = f" (and {len(stopping) - 1} more)" if len(stopping) > 1 else ""
+    codes = " ".join(f"--allow {code}" for code in dict.fromkeys(f.code for f in stopping))
+    raise RefusalError(
+        f"{stopping[0].code}: {stopping[0].message}{more}; {stopping[0].fix}; or {codes}",
+        findings=stopping,
+        result=result,
+    )
+
+
+def target_of(source: Source, output: str | os.PathLike[str] | None, in_place: bool) -> Path | None:
+    """Where the result goes; None if it is not written.
+
+    Raises:
+        UsageError: Contradictions, or an output that is the input.
+    """
+    if in_place:
+        if output is not None:
+            raise UsageError("in place and an output file exclude each other")
+        if source.path is None:
+            raise UsageError("only a model that was given as a path can be folded in place")
+        return source.path
+    if output is None:
+        return None
+    target = Path(output)
+    if source.path is not None and target.exists() and target.samefile(source.path):
+        raise UsageError(f"{target} is the input; to replace it, say so with --in-place")
+    return target
