@@ -73,6 +73,12 @@ class Comparison:
         return "stale" if stale else "consistent"
 
     @property
+    def statistic(self) -> float:
+        """The larger of both effects, in standard errors at this number of samples."""
+        root = math.sqrt(self.samples)
+        return max(self.shift * root, self.spread * root / math.sqrt(2))
+
+    @property
     def is_rescaled(self) -> bool:
         """Whether all channels differ by one and the same large factor."""
         large = abs(math.log(self.factor)) > _RANGE

@@ -55,6 +55,7 @@ def check(view: View) -> Iterator[Finding]:
             "samples": one.samples,
             "shift": one.shift,
             "log_variance_ratio": one.spread,
+            "standard_errors": one.statistic,
             "limits": list(one.limits),
         }
         yield Finding(CODE, severity, one.norm.site, message, FIX, evidence)

@@ -108,6 +108,7 @@ def test_effects_are_those_of_the_layer() -> None:
     assert finding.evidence["limits"] == [0.4, 0.6]
     assert finding.evidence["samples"] == 10_000
     assert finding.evidence["log_variance_ratio"] == pytest.approx(1, rel=1e-3)
+    assert finding.evidence["standard_errors"] == pytest.approx(100 / math.sqrt(2), rel=1e-3)
 
 
 def test_the_shift_is_in_stored_deviations() -> None:
