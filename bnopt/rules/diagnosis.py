@@ -29,8 +29,7 @@ def causes(findings: Sequence[Finding], view: View) -> tuple[Cause, ...]:
         total = max(len(view.norms) + len(view.traces), len(sites))
         message = gravest.message
         if rule.summary and sites:
-            noun = "batch norm" if total == 1 else "batch norms"
-            message = f"{len(sites)} of {total} {noun} {rule.summary}"
+            message = f"{len(sites)} of {total} batch norms {rule.summary}"
         if reason := rule.cause(view.framework):
             message = f"{message}: {reason}"
         found.append(Cause(code, gravest.severity, len(sites), total, message, gravest.fix))

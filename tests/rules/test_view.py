@@ -84,7 +84,7 @@ def test_batch_norms_that_were_folded_away_count() -> None:
     assert (found[0].found, found[0].of) == (1, 1)
     (one,) = causes([_finding("unrecoverable", "info", None)], view(fused([1, 2, 3, 4])))
     assert (one.found, one.of) == (0, 1)
-    assert found[0].message.startswith("1 of 1 batch norm have statistics that are folded away")
+    assert found[0].message.startswith("1 of 1 batch norms have statistics that are folded away")
 
 
 def _trace(text: str, **weights: np.ndarray) -> tuple[Trace, ...]:
