@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from bnopt.rules import (
     unusual_output,
     wrong_data_range,
 )
+from bnopt.rules.comparison import compare
 
 DATA_RULES = ("stale-statistics", "wrong-data-range", "not-enough-data", "unusual-output")
 STORED = ([0.0] * 4, [1.0] * 4)
@@ -280,3 +282,21 @@ def test_a_mean_that_is_left_can_be_checked() -> None:
     numbers = np.array([1, 2, 3, 4], np.float32)
     proto = model(text.replace("bn", "batch_norm"), m=numbers, s=numbers)
     assert findings(unrecoverable, proto) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mean": None},
+        {"variance": None},
+        {"epsilon": None},
+        {"mean": np.zeros(3)},
+        {"variance": np.ones(3)},
+        {"variance": np.array([1, 1, -1, 1.0])},
+    ],
+    ids=["no mean", "no variance", "no epsilon", "other means", "other variances", "negative"],
+)
+def test_what_cannot_be_compared_is_left_out(changes: dict[str, object]) -> None:
+    (norm,) = view(layers(STORED)).norms
+    assert compare(norm, _measured(0, 1)) is not None
+    assert compare(replace(norm, **changes), _measured(0, 1)) is None
