@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning", "info"]
+GRAVITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
+"""Severities in order, the gravest first."""
+
 Form: TypeAlias = Literal["batch_normalization", "decomposed", "batch_statistics"]
 
 

@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from bnopt.algebra.base import Context
 from bnopt.graph.names import Names
-from bnopt.graph.scopes import attribute_graphs
+from bnopt.graph.uses import operands_of
 
 OLDEST_OPSET = 7
 """Before it, operators do not broadcast as numpy does."""
@@ -211,18 +211,8 @@ def _prune(graph: ir.Graph) -> None:
         node = value.producer()
         if node is not None and id(node) not in live:
             live.add(id(node))
-            pending.extend(_read(node))
+            pending.extend(operands_of(node))
     graph.remove([node for node in graph if id(node) not in live])
     for name, value in list(graph.initializers.items()):
         if id(value) not in seen and not value.is_graph_input():
             del graph.initializers[name]
-
-
-def _read(node: ir.Node) -> Iterator[ir.Value | None]:
-    """What a node reads, and what the bodies in its attributes do."""
-    yield from node.inputs
-    for attribute in node.attributes.values():
-        for body in attribute_graphs(attribute):
-            yield from body.outputs
-            for inner in body:
-                yield from _read(inner)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from bnopt.graph.operators import is_standard
+from bnopt.graph.scopes import attribute_graphs
 
 
 def other_readers(value: ir.Value, reader: ir.Node, model: ir.Model) -> tuple[str, str] | None:
@@ -56,3 +59,13 @@ def describe(node: ir.Node) -> str:
     name = node.name or (node.outputs[0].name if node.outputs else "")
     domain = f"{node.domain}::" if node.domain else ""
     return f"{domain}{node.op_type} '{name}'"
+
+
+def operands_of(node: ir.Node) -> Iterator[ir.Value | None]:
+    """What a node reads, and what the bodies in its attributes give and read."""
+    yield from node.inputs
+    for attribute in node.attributes.values():
+        for body in attribute_graphs(attribute):
+            yield from body.outputs
+            for inner in body:
+                yield from operands_of(inner)

@@ -9,16 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bnopt.findings import OutputComparison, ProviderProof, Validation
-from bnopt.report.text import clean, number, plural
+from bnopt.report.text import ORACLES, clean, number, plural
 
 OUTPUT_ROWS = 20
-_ORACLES = {
-    "float64+onnxruntime": "a float64 reference and onnxruntime without optimizations",
-    "onnxruntime": "onnxruntime without optimizations",
-    "float64": "a float64 reference only; onnxruntime could not run it",
-    "tolerance": "fixed tolerances",
-    "none": "nothing",
-}
 
 
 def verdict(validation: Validation) -> Text:
@@ -47,7 +40,7 @@ def comparison(validation: Validation) -> list[RenderableType]:
     parts.append(Text())
     batches = ", ".join(map(str, validation.batch_sizes))
     runs = f"{plural(validation.runs, 'run')}{f', batch sizes {batches}' if batches else ''}"
-    oracle = _ORACLES.get(validation.oracle, validation.oracle)
+    oracle = ORACLES.get(validation.oracle, validation.oracle)
     parts.append(Text(f"judged by {oracle}; {runs}", "dim"))
     parts += [_proof(proof) for proof in validation.providers]
     parts += [Text(f"note: {clean(note)}", "yellow") for note in validation.notes]

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from bnopt.findings import Cause, Finding, Severity, Site
+from bnopt.findings import GRAVITY, Cause, Finding, Site
 from bnopt.results import CheckResult
-
-_GRAVITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
 
 def members(cause: Cause, findings: Sequence[Finding]) -> list[Finding]:
     """The findings that a cause stands for, the gravest first."""
     mine = (finding for finding in findings if finding.code == cause.code)
-    return sorted(mine, key=lambda finding: _GRAVITY[finding.severity])
+    return sorted(mine, key=lambda finding: GRAVITY[finding.severity])
 
 
 def is_allowed(code: str, allowed: Collection[str]) -> bool:

@@ -7,6 +7,15 @@ import os
 import unicodedata
 from pathlib import Path
 
+ORACLES = {
+    "float64+onnxruntime": "a float64 reference and onnxruntime without optimizations",
+    "onnxruntime": "onnxruntime without optimizations",
+    "float64": "a float64 reference only; onnxruntime could not run it",
+    "tolerance": "fixed tolerances",
+    "none": "nothing",
+}
+"""What `Validation.oracle` means, in words."""
+
 
 def clean(text: str) -> str:
     r"""`text` on one line with control, format and unpaired surrogate characters escaped.

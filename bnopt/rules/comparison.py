@@ -26,6 +26,7 @@ import numpy as np
 
 from bnopt.evidence import Measured
 from bnopt.rules.norms import Norm
+from bnopt.rules.residue import rms
 from bnopt.rules.view import View
 
 Verdict: TypeAlias = Literal["consistent", "stale", "wrong-range", "not-enough-data"]
@@ -98,8 +99,8 @@ def compare(norm: Norm, measured: Measured) -> Comparison | None:
     return Comparison(
         norm,
         measured.samples,
-        _rms((mean - norm.mean.reshape(-1)) / np.sqrt(stored)),
-        _rms(ratio),
+        rms((mean - norm.mean.reshape(-1)) / np.sqrt(stored)),
+        rms(ratio),
         float(np.exp(np.median(ratio) / 2)),
         float(np.std(ratio / 2)),
         (max(SHIFT, error), max(SPREAD, 1.5 * error * math.sqrt(2))),
@@ -121,7 +122,3 @@ def wrong_range(found: tuple[Comparison, ...]) -> Comparison | None:
     """The first batch norm, if its input is that of training times a large factor."""
     first = found[0] if found else None
     return first if first is not None and first.is_rescaled else None
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))

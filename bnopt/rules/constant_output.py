@@ -31,7 +31,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bnopt.findings import Finding, Severity
-from bnopt.graph.scopes import attribute_graphs
+from bnopt.graph.uses import operands_of
 from bnopt.rules.view import View
 
 CODE = "constant-output"
@@ -79,14 +79,5 @@ def _reads_input(output: ir.Value, model: ir.Model) -> bool:
             return True
         node = value.producer()
         if node is not None and node.op_type not in _SHAPE_READERS:
-            pending.extend(_read(node))
+            pending.extend(operands_of(node))
     return False
-
-
-def _read(node: ir.Node) -> Iterator[ir.Value | None]:
-    yield from node.inputs
-    for attribute in node.attributes.values():
-        for body in attribute_graphs(attribute):
-            yield from body.outputs
-            for inner in body:
-                yield from _read(inner)

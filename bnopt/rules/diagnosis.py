@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bnopt.findings import Cause, Finding, Severity
+from bnopt.findings import GRAVITY, Cause, Finding
 from bnopt.rules import RULES
 from bnopt.rules.view import View
-
-_GRAVITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
 
 def causes(findings: Sequence[Finding], view: View) -> tuple[Cause, ...]:
@@ -23,7 +21,7 @@ def causes(findings: Sequence[Finding], view: View) -> tuple[Cause, ...]:
     found: list[Cause] = []
     for code in dict.fromkeys(finding.code for finding in findings):
         mine = [finding for finding in findings if finding.code == code]
-        gravest = min(mine, key=lambda finding: _GRAVITY[finding.severity])
+        gravest = min(mine, key=lambda finding: GRAVITY[finding.severity])
         rule = rules[code]
         sites = {finding.site for finding in mine if finding.site is not None}
         total = max(len(view.norms) + len(view.traces), len(sites))
@@ -36,6 +34,6 @@ def causes(findings: Sequence[Finding], view: View) -> tuple[Cause, ...]:
     return tuple(
         sorted(
             found,
-            key=lambda c: (_GRAVITY[c.severity], -c.found / max(c.of, 1), order[c.code]),
+            key=lambda c: (GRAVITY[c.severity], -c.found / max(c.of, 1), order[c.code]),
         )
     )

@@ -7,7 +7,7 @@ about. Numbers that are not constants are None.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -61,16 +61,16 @@ class Norm:
     nodes: tuple[ir.Node, ...]
     input: ir.Value | None
     axis: int | None
-    gamma: Array | None
-    beta: Array | None
-    mean: Array | None
-    variance: Array | None
-    epsilon: float | None
-    scale: Array | None
-    shift: Array | None
-    names: dict[str, str]
-    refusal: Refusal | None
-    gated: bool
+    gamma: Array | None = None
+    beta: Array | None = None
+    mean: Array | None = None
+    variance: Array | None = None
+    epsilon: float | None = None
+    scale: Array | None = None
+    shift: Array | None = None
+    names: dict[str, str] = field(default_factory=dict[str, str])
+    refusal: Refusal | None = None
+    gated: bool = False
 
     @property
     def channels(self) -> int | None:
@@ -223,15 +223,9 @@ def _chain(unit: Unit, scope: Scope, context: Context, gated: bool) -> Norm:
         nodes=tuple(nodes),
         input=first.input,
         axis=axis,
-        gamma=None,
-        beta=None,
         mean=mean,
-        variance=None,
-        epsilon=None,
         scale=affine.scale.hi.reshape(-1),
         shift=_along(axis, affine.shift.hi + np.zeros(shape)),
-        names={},
-        refusal=None,
         gated=gated,
     )
 
@@ -262,14 +256,6 @@ def _computed(node: ir.Node, scope: Scope, found: tuple[Form, Refusal], gated: b
         nodes=(node,),
         input=None,
         axis=None,
-        gamma=None,
-        beta=None,
-        mean=None,
-        variance=None,
-        epsilon=None,
-        scale=None,
-        shift=None,
-        names={},
         refusal=refusal,
         gated=gated,
     )

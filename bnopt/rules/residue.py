@@ -107,7 +107,7 @@ def near_initial(norm: Norm) -> bool:
     variance, mean = norm.variance.reshape(-1), norm.mean.reshape(-1)
     if (variance == 1).all() and not mean.any():
         return False
-    return _rms(np.log(variance)) < _NEAR and _rms(mean / np.sqrt(variance)) < _NEAR
+    return rms(np.log(variance)) < _NEAR and rms(mean / np.sqrt(variance)) < _NEAR
 
 
 def upper_bound(norms: Sequence[Norm]) -> float:
@@ -123,5 +123,6 @@ def steps_text(value: float) -> str:
     return f"{', '.join(shown[:3])} (steps at decay)"
 
 
-def _rms(values: Array) -> float:
+def rms(values: Array) -> float:
+    """The root mean square."""
     return float(np.sqrt(np.mean(np.square(values))))

@@ -11,7 +11,6 @@ from bnopt.report.html.wording import evidence_text
 from bnopt.report.text import plural
 from bnopt.results import CheckResult, FoldResult
 
-_GRAVITY = {"error": 0, "warning": 1, "info": 2}
 # So many lines a cause are read by nobody; the table has the rest.
 _SHOWN = 400
 

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from bnopt.findings import OutputComparison, ProviderProof, Validation
 from bnopt.report.html.markup import Cell, Column, badge, esc, name, note, short, table
-from bnopt.report.text import number, plural
+from bnopt.report.text import ORACLES, number, plural
 from bnopt.results import NodeCounts
-
-_ORACLES = {
-    "float64+onnxruntime": "a float64 reference and onnxruntime without optimizations",
-    "onnxruntime": "onnxruntime without optimizations",
-    "float64": "a float64 reference only; onnxruntime could not run it",
-    "tolerance": "fixed tolerances",
-    "none": "nothing",
-}
 
 
 def validation_section(validation: Validation | None) -> str:
     """Outputs with error and tolerance, and what really ran; empty without a verdict."""
     if validation is None:
         return ""
-    oracle = esc(_ORACLES.get(validation.oracle, validation.oracle))
+    oracle = esc(ORACLES.get(validation.oracle, validation.oracle))
     batches = ", ".join(map(str, validation.batch_sizes))
     sizes = f", batch sizes {batches}" if batches else ""
     parts = [_outputs(validation)] if validation.outputs else []
