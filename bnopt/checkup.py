@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from bnopt.algebra.base import Context
-    from bnopt.calibrate.taps import Tap
+    from bnopt.calibration.taps import Tap
     from bnopt.rules import View
     from bnopt.runtime.data import DataSource
 
@@ -66,7 +66,7 @@ def examine(
     view = View.of(work, context)
     if not run and data is None:
         return Examination(view)
-    from bnopt.calibrate.gather import gather
+    from bnopt.calibration.gather import gather
     from bnopt.judge.behaviour import observe
 
     notes: list[str] = []
@@ -98,7 +98,7 @@ def examine(
 
 def _taps(view: View) -> Sequence[Tap]:
     """Where to measure: the input of each batch norm, the output of what one was folded into."""
-    from bnopt.calibrate.taps import Tap
+    from bnopt.calibration.taps import Tap
 
     taps: list[Tap] = []
     for norm in view.norms:

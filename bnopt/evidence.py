@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bnopt.findings import Form
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -50,6 +52,70 @@ class Statistics:
     scale: tuple[float, ...] | None = None
     measured: Measured | None = None
     verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalibrated:
+    """The statistics of one batch norm, before and after they were taken from data.
+
+    All are per channel, in the units of the batch norm's input.
+
+    Attributes:
+        site: The id of the site in the original.
+        name: The node's name, or its output's name where it has none.
+        form: How it was written in the original.
+        depth: How many batch norms stand one behind another before it: 0 for the first.
+        count: Numbers per channel that the new statistics were taken from: samples x positions.
+        epsilon: Added to the variance.
+        old_mean: As stored in the original; None if it had none of its own, as with batch
+            statistics.
+        old_variance: Likewise.
+        mean: As measured and written.
+        variance: As measured (population variance) and written.
+        gamma: Scale parameter; None if it is no constant.
+        beta: Shift parameter; likewise.
+        shift: (mean - old_mean) / sqrt(variance + epsilon): by how many standard deviations the
+            old mean was off; None without an old one.
+        ratio: sqrt((old_variance + epsilon) / (variance + epsilon)): above 1 the old statistics
+            made outputs too small; likewise.
+        off: Root mean square, over channels and data, of what the old statistics put normalised
+            values off by, in standard deviations; likewise.
+    """
+
+    site: str
+    name: str
+    form: Form
+    depth: int
+    count: int
+    epsilon: float
+    old_mean: tuple[float, ...] | None
+    old_variance: tuple[float, ...] | None
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+    gamma: tuple[float, ...] | None = None
+    beta: tuple[float, ...] | None = None
+    shift: tuple[float, ...] | None = None
+    ratio: tuple[float, ...] | None = None
+    off: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uncalibrated:
+    """A batch norm that was left as it was.
+
+    Attributes:
+        site: The id of the site in the original.
+        name: The node's name, or its output's name where it has none.
+        form: How it is written.
+        reason: A slug of `bnopt.reasons`.
+        message: One line that names the place.
+    """
+
+    site: str
+    name: str
+    form: Form
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

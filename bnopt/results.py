@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from bnopt.evidence import Behaviour, Statistics
+from bnopt.evidence import Behaviour, Recalibrated, Statistics, Uncalibrated
 from bnopt.findings import (
     Cause,
     Finding,
@@ -22,6 +22,9 @@ from bnopt.findings import (
     Summary,
     Validation,
 )
+
+Method: TypeAlias = Literal["precise", "sequential"]
+Engine: TypeAlias = Literal["local", "dask"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +166,64 @@ class FoldResult:
             UsageError: `path` does not end in `.onnx`.
             SaveError: It cannot be written.
         """
-        from bnopt import io
+        return _save(self.model, path)
 
-        model: Any = self.model
-        if hasattr(model, "SerializeToString"):
-            model = io.from_proto(model)
-        with io.stage(model, Path(path)) as staged:
-            return staged.commit()
+
+@dataclass(frozen=True)
+class CalibrateResult:
+    """What `calibrate` did.
+
+    Attributes:
+        model: The calibrated model, of the kind that was given; a path gives an `onnx_ir.Model`.
+        info: What the original says of itself.
+        layers: Every batch norm whose statistics were replaced, in graph order.
+        kept: Every batch norm that was left as it was, with the reason.
+        method: `precise` or `sequential`.
+        engine: `local` or `dask`.
+        provider: `cpu` or `cuda`.
+        samples: Samples that were run in each pass.
+        batch_size: Samples in a batch (the last one may be smaller); None if the data came in
+            whole feeds of sizes of their own.
+        seed: Of the order of the samples; None if they were taken as they come.
+        passes: How often the samples were run.
+        resumed: Batches that were taken from partial moments of an earlier run.
+        proof: Comparison of the original with a rewritten model that holds the statistics of the
+            very batch both are run on; None if no batch norm was of a kind that must be rewritten.
+        notes: What else a reader should know.
+        timings: Seconds: `load`, `plan` (rewriting), `apply` (measuring), `validate` (the proof),
+            `save`.
+        output: The file that was written, or None.
+    """
+
+    model: Any
+    info: ModelInfo
+    layers: tuple[Recalibrated, ...]
+    kept: tuple[Uncalibrated, ...]
+    method: Method
+    engine: Engine
+    provider: str
+    samples: int
+    batch_size: int | None
+    seed: int | None
+    passes: int
+    resumed: int
+    proof: Validation | None
+    notes: tuple[str, ...]
+    timings: Timings
+    output: Path | None
+    command: Literal["calibrate"] = "calibrate"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the calibrated model to `path`, all or nothing.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: `path` does not end in `.onnx`.
+            SaveError: It cannot be written.
+        """
+        return _save(self.model, path)
 
 
 @dataclass(frozen=True)
@@ -186,6 +240,15 @@ class ValidateResult:
     candidate: ModelInfo
     validation: Validation
     command: Literal["validate"] = "validate"
+
+
+def _save(model: Any, path: str | os.PathLike[str]) -> Path:
+    from bnopt import io
+
+    if hasattr(model, "SerializeToString"):
+        model = io.from_proto(model)
+    with io.stage(model, Path(path)) as staged:
+        return staged.commit()
 
 
 def summarise(sites: Iterable[Site]) -> Summary:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from bnopt.calibrate.taps import Tap
+from bnopt.calibration.taps import Tap
 from bnopt.evidence import Measured
 
 

@@ -11,8 +11,8 @@ from measuring import assert_moments, showing
 
 from bnopt import io
 from bnopt.algebra.base import Context
-from bnopt.calibrate.gather import gather
-from bnopt.calibrate.taps import Tap
+from bnopt.calibration.gather import gather
+from bnopt.calibration.taps import Tap
 
 
 @pytest.mark.corpus

@@ -13,9 +13,9 @@ from measuring import assert_moments, showing, tap
 
 from bnopt import io
 from bnopt.algebra.base import Context
-from bnopt.calibrate import gather as gather_module
-from bnopt.calibrate.gather import gather
-from bnopt.calibrate.taps import Tap, tapped
+from bnopt.calibration import gather as gather_module
+from bnopt.calibration.gather import gather
+from bnopt.calibration.taps import Tap, tapped
 from bnopt.errors import DataError, ExecutionError
 
 NETWORK = """g (float[N,3,9,9] x, float[N,7] t, float[N,5,7] u)

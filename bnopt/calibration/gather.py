@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from bnopt.algebra.base import Context
-from bnopt.calibrate.moments import Moments
-from bnopt.calibrate.taps import Place, Tap, Tapped, tapped
+from bnopt.calibration.moments import Moments
+from bnopt.calibration.taps import Place, Tap, Tapped, tapped
 from bnopt.errors import ExecutionError
 from bnopt.evidence import Measured
 from bnopt.io import stage

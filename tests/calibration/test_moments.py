@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnopt.calibrate.moments import Moments
+from bnopt.calibration.moments import Moments
 
 
 def merged(parts: list[np.ndarray]) -> Moments:

@@ -1,0 +1,54 @@
+"""A batch norm whose statistics can be replaced: an ordinary node with two constants to fill in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from bnopt.findings import Form
+
+Array = npt.NDArray[np.float64]
+
+MEAN, VARIANCE = 3, 4
+"""Which operands of BatchNormalization hold the statistics."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """One batch norm.
+
+    Attributes:
+        site: The id of its site in the original.
+        name: Its name there.
+        form: How it was written there.
+        node: A BatchNormalization in the main graph, in inference mode, with one output and a
+            channel axis of 1; mean and variance are constants [C] that nobody else reads.
+        epsilon: Added to the variance.
+        gamma: Scale parameter, [C]; None if it is no constant.
+        beta: Shift parameter, likewise.
+        mean: What the original stored, [C]; None if it stored none.
+        variance: Likewise.
+        rewritten: Whether the original normalised by the statistics of its batch, so that the
+            node is not what stood there.
+    """
+
+    site: str
+    name: str
+    form: Form
+    node: ir.Node
+    epsilon: float
+    gamma: Array | None
+    beta: Array | None
+    mean: Array | None
+    variance: Array | None
+    rewritten: bool
+
+    @property
+    def input(self) -> ir.Value:
+        """What it normalises."""
+        value = self.node.inputs[0]
+        assert value is not None
+        return value
