@@ -12,9 +12,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from bnopt import passes as passes
     from bnopt import testing as testing
+    from bnopt.api import CalibrateResult as CalibrateResult
     from bnopt.api import CheckResult as CheckResult
     from bnopt.api import FoldResult as FoldResult
     from bnopt.api import InspectResult as InspectResult
+    from bnopt.api import calibrate as calibrate
     from bnopt.api import check as check
     from bnopt.api import fold as fold
     from bnopt.api import inspect as inspect
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
     from bnopt.errors import RefusalError as RefusalError
 
 _LAZY = {
+    "CalibrateResult": "bnopt.api",
     "CheckResult": "bnopt.api",
     "FoldResult": "bnopt.api",
     "InspectResult": "bnopt.api",
+    "calibrate": "bnopt.api",
     "check": "bnopt.api",
     "fold": "bnopt.api",
     "inspect": "bnopt.api",
@@ -37,11 +41,13 @@ _LAZY_MODULES = {"passes", "testing"}
 
 __all__ = [
     "BnoptError",
+    "CalibrateResult",
     "CheckResult",
     "FoldResult",
     "InspectResult",
     "RefusalError",
     "__version__",
+    "calibrate",
     "check",
     "fold",
     "inspect",

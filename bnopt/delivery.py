@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 Progress: TypeAlias = Callable[[str, int, int], None]
 
 
+def silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody asked for."""
+
+
 class Clock:
     """Wall seconds between one lap and the next."""
 

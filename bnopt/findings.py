@@ -13,6 +13,13 @@ Severity: TypeAlias = Literal["error", "warning", "info"]
 GRAVITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 """Severities in order, the gravest first."""
 
+REPAIRABLE = frozenset(
+    "barely-updated batch-statistics half-updated identical-statistics negative-variance "
+    "never-updated non-finite one-step stale-statistics training-mode wrong-scope "
+    "zero-debias".split()
+)
+"""Codes of findings that `calibrate` repairs, given samples like those of the training data."""
+
 Form: TypeAlias = Literal["batch_normalization", "decomposed", "batch_statistics"]
 
 

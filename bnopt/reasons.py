@@ -1,4 +1,4 @@
-"""Why a batch norm was kept: the stable slugs of `Kept.reason`, each with its documentation.
+"""Why a batch norm was kept: the stable slugs of a decision, each with its documentation.
 
 `bnopt explain SLUG` prints an entry; `tools/make_docs.py` collects them in docs/limits.md.
 """
@@ -246,3 +246,26 @@ REASONS: dict[str, Reason] = _table(
         that it is linear.""",
     ),
 )
+
+CALIBRATION_REASONS: dict[str, Reason] = _table(
+    (
+        "not-measurable",
+        "the moments of the batch norm's input cannot be taken",
+        """The statistics of a batch norm are the moments of its input, per channel. Here that
+        input cannot be seen from outside (the body of an If, Loop or Scan, or a function that
+        cannot be inlined), its rank is not known, it has statistics for each activation
+        (spatial=0), or the operator set is older than 7, which onnxruntime does not run. Bind the
+        inputs that choose a branch with --set-input, give the inputs of the model a rank, or
+        convert the model to a newer operator set.""",
+    ),
+    (
+        "merged-statistics",
+        "mean and variance are no longer apart from gamma and beta",
+        """An exporter has turned the batch norm into a multiplication and an addition of
+        constants: gamma / sqrt(variance + epsilon) and beta - mean * that. New moments say what
+        mean and variance should be, but not what gamma and beta were. Export again without
+        optimizers (tf2onnx: optimizers={}), so that the four stay apart; for a model that was
+        folded by mistake there is no other way.""",
+    ),
+)
+"""Why `calibrate` left a batch norm as it was, where no reason of `REASONS` says it."""

@@ -32,6 +32,7 @@ class Timings:
     """Wall seconds of each stage; 0 for a stage that did not run."""
 
     load: float = 0.0
+    calibrate: float = 0.0
     plan: float = 0.0
     apply: float = 0.0
     validate: float = 0.0
@@ -136,6 +137,8 @@ class FoldResult:
         bound: Inputs that were bound and removed, so that the two models do not take the same.
         causes: The findings by code, the most likely cause first.
         statistics: The numbers of every batch norm of the original.
+        calibration: How its statistics were repaired from data before it was folded; None if they
+            were not. Everything else is then about the repaired model, but for `info`.
     """
 
     model: Any
@@ -154,6 +157,7 @@ class FoldResult:
     bound: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
     statistics: tuple[Statistics, ...] = ()
+    calibration: CalibrateResult | None = None
     command: Literal["fold"] = "fold"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -190,8 +194,8 @@ class CalibrateResult:
         proof: Comparison of the original with a rewritten model that holds the statistics of the
             very batch both are run on; None if no batch norm was of a kind that must be rewritten.
         notes: What else a reader should know.
-        timings: Seconds: `load`, `plan` (rewriting), `apply` (measuring), `validate` (the proof),
-            `save`.
+        timings: Seconds: `load`, `plan` (rewriting), `calibrate` (measuring), `validate` (the
+            proof), `save`.
         output: The file that was written, or None.
     """
 

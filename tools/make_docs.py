@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from _limit_cases import CASES
 
-from bnopt.reasons import REASONS
+from bnopt.reasons import CALIBRATION_REASONS, REASONS, Reason
 from bnopt.report.text import blocks
 from bnopt.rules import RULES
 
@@ -21,6 +22,11 @@ CASES_INTRO = (
     "The names are those of small exports, one of every way in which TensorFlow and PyTorch write "
     "batch norm; what is not listed here folds completely. Exports in training mode "
     "(`*__ts_training`, `training_mode=1`) are left out: they hold nothing but batch statistics."
+)
+CALIBRATION_INTRO = (
+    "`bnopt calibrate` gives one of the reasons above, where it is as good for statistics "
+    "(`extra-outputs`, `shape-mismatch`, `data-type`, `unknown-opset`, `dynamic-statistics`, ...), "
+    "or one of these. The other batch norms of the model are calibrated all the same."
 )
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -30,16 +36,23 @@ def limits() -> str:
         "Each batch norm that `bnopt fold` leaves has one of these reasons. `bnopt explain CODE` "
         "prints the same text. This page is written by `python tools/make_docs.py`."
     )
-    lines = ["# When a batch norm is kept", "", intro]
-    for reason in REASONS.values():
-        lines += ["", f"## {reason.code}", "", f"*{reason.title[0].upper()}{reason.title[1:]}.*"]
-        lines += ["", reason.doc]
+    lines = ["# When a batch norm is kept", "", intro, *_reasons(REASONS.values())]
     lines += ["", "# Where no exact fold exists", "", CASES_INTRO]
     for case in CASES:
         names = ", ".join(f"`{name}`" for name in case.names)
         reasons = ", ".join(case.reasons)
         lines += ["", f"**{case.title}.** {case.why} *{reasons}*: {names}."]
+    lines += ["", "# When a batch norm is not calibrated", "", CALIBRATION_INTRO]
+    lines += _reasons(CALIBRATION_REASONS.values())
     return "\n".join(lines) + "\n"
+
+
+def _reasons(reasons: Iterable[Reason]) -> list[str]:
+    lines: list[str] = []
+    for reason in reasons:
+        lines += ["", f"## {reason.code}", "", f"*{reason.title[0].upper()}{reason.title[1:]}.*"]
+        lines += ["", reason.doc]
+    return lines
 
 
 def rules() -> str:

@@ -7,7 +7,7 @@ they finished, and whether some were taken from an earlier run, makes no differe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count, islice
@@ -125,37 +125,3 @@ def shards(task: Task, done: Container[int]) -> Iterator[tuple[int, list[Feed]]]
 def shard(task: Task, number: int) -> list[Feed]:
     """The feeds of one shard."""
     return list(task.dataset.feeds(number * SHARD, (number + 1) * SHARD))
-
-
-def collect(
-    engine: Engine,
-    task: Task,
-    done: dict[int, Part],
-    *,
-    after: Callable[[dict[int, Part]], None] | None = None,
-    tell: Callable[[int, int], None],
-) -> Part:
-    """Run a whole pass and merge it.
-
-    Args:
-        engine: Where to run.
-        task: What.
-        done: Shards that are known already, by number; the others are added.
-        after: Called after each shard, with all that are done.
-        tell: Called with (samples done, samples in all or 0 if that is not known).
-    """
-    total = task.dataset.samples or 0
-
-    def told() -> None:
-        tell(sum(part.samples for part in done.values()), total)
-
-    told()
-    for number, part in engine.parts(task, frozenset(done)):
-        done[number] = part
-        if after is not None:
-            after(done)
-        told()
-    whole = Part.empty(len(task.places))
-    for number in sorted(done):
-        whole = whole.merge(done[number])
-    return whole

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -52,3 +53,14 @@ class Slot:
         value = self.node.inputs[0]
         assert value is not None
         return value
+
+
+def on(model: ir.Model, slots: Sequence[Slot]) -> list[Slot]:
+    """The same slots on a clone of their model.
+
+    Args:
+        model: The clone, made when the slots were there already.
+        slots: Of the original.
+    """
+    twins = {node.outputs[0].name: node for node in model.graph if node.outputs}
+    return [replace(slot, node=twins[slot.node.outputs[0].name]) for slot in slots]

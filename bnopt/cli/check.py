@@ -13,8 +13,10 @@ from bnopt.cli.emit import write_html, write_json
 from bnopt.cli.options import (
     allow_option,
     codes_option,
+    data_of,
     html_option,
     json_option,
+    preprocess_option,
     refuse_to_overwrite,
     set_input_option,
 )
@@ -30,9 +32,10 @@ if TYPE_CHECKING:
     "data",
     "--data",
     metavar="D",
-    help="Samples like those of the training data, to compare the statistics with: an .npz file, "
-    "a folder of .npz, .npy or .pb test data, or package.module:function that yields dicts.",
+    help="Samples like those of the training data, to compare the statistics with: an .npz or .npy "
+    "file, a folder of these, of .pb test data or of images, or package.module:function.",
 )
+@preprocess_option
 @click.option(
     "samples",
     "--samples",
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
 def command(
     model: str,
     data: str | None,
+    preprocess: str | None,
     samples: int | None,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -94,7 +98,7 @@ def command(
     with progress_bar() as progress:
         result = api.check(
             model,
-            data=data,
+            data=data_of(data, preprocess),
             select=select,
             ignore=ignore,
             allow=allow,

@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bnopt.results import CheckResult, FoldResult, InspectResult, ValidateResult
+    from bnopt.results import (
+        CalibrateResult,
+        CheckResult,
+        FoldResult,
+        InspectResult,
+        ValidateResult,
+    )
 
 
 def emit(
-    result: FoldResult | InspectResult | ValidateResult,
+    result: CalibrateResult | FoldResult | InspectResult | ValidateResult,
     *,
     as_json: bool,
     code: str = "",
     message: str = "",
+    verbose: bool = False,
 ) -> None:
     """Print a result; `code` and `message` say what went wrong, if something did.
 
@@ -25,6 +32,7 @@ def emit(
         as_json: One JSON object instead of text.
         code: The error's slug; empty if there is none.
         message: The error's line, which goes to stderr as well.
+        verbose: List everything, as text.
     """
     if code:
         complain(message)
@@ -36,10 +44,10 @@ def emit(
     else:
         from bnopt.report import terminal
 
-        terminal.show(terminal.text(result, stopped=bool(code)), sys.stdout)
+        terminal.show(terminal.text(result, stopped=bool(code), verbose=verbose), sys.stdout)
 
 
-def write_html(result: CheckResult | FoldResult, path: Path | None) -> None:
+def write_html(result: CalibrateResult | CheckResult | FoldResult, path: Path | None) -> None:
     """Write a result as a web page, if it was asked for.
 
     Raises:

@@ -37,7 +37,7 @@ def command(code: str | None, as_json: bool) -> int:
 
 def _entries() -> list[dict[str, Any]]:
     """Rules, then reasons; the same code may be both."""
-    from bnopt.reasons import REASONS
+    from bnopt.reasons import CALIBRATION_REASONS, REASONS
     from bnopt.rules import RULES
 
     rules = [
@@ -52,6 +52,6 @@ def _entries() -> list[dict[str, Any]]:
     ]
     reasons = [
         {"code": r.code, "kind": "reason", "severity": None, "title": r.title, "doc": r.doc}
-        for r in REASONS.values()
+        for r in (*REASONS.values(), *CALIBRATION_REASONS.values())
     ]
     return [*rules, *reasons]

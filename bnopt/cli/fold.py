@@ -10,9 +10,12 @@ import click
 from bnopt.cli.emit import emit, write_html
 from bnopt.cli.options import (
     allow_option,
+    data_of,
     data_option,
+    default_output,
     html_option,
     json_option,
+    preprocess_option,
     provider_option,
     refuse_to_overwrite,
     same_file,
@@ -36,6 +39,7 @@ from bnopt.errors import RefusalError
 @click.option("--no-validate", is_flag=True, help="Write without comparing the models.")
 @allow_option
 @data_option
+@preprocess_option
 @set_input_option
 @click.option(
     "--keep-overridable",
@@ -49,6 +53,15 @@ from bnopt.errors import RefusalError
     show_default=True,
     help="What to write for batch norms that cannot be folded.",
 )
+@click.option(
+    "training_mode",
+    "--training-mode",
+    type=click.Choice(["refuse", "eval"]),
+    default="refuse",
+    show_default=True,
+    help="Batch norms in training mode: stop, or put them into inference mode; with --data like "
+    "the training data, wrong statistics are repaired first, as by calibrate.",
+)
 @provider_option
 @html_option
 @json_option
@@ -60,9 +73,11 @@ def command(
     no_validate: bool,
     allow: tuple[str, ...],
     data: str | None,
+    preprocess: str | None,
     set_inputs: dict[str, str],
     keep_overridable: bool,
     lower: Literal["keep", "mul-add", "depthwise-conv"],
+    training_mode: Literal["refuse", "eval"],
     providers: tuple[str, ...],
     html: Path | None,
     as_json: bool,
@@ -76,7 +91,7 @@ def command(
         raise click.UsageError("--in-place and -o exclude each other")
     if output is not None and same_file(output, model):
         raise click.UsageError(f"'{output}' is the input; to replace it, say --in-place")
-    target = None if in_place or dry_run else Path(output or default_output(model))
+    target = None if in_place or dry_run else Path(output or default_output(model, "folded"))
     refuse_to_overwrite(html, model, target)
     from bnopt import api
 
@@ -88,10 +103,11 @@ def command(
                 in_place=in_place,
                 dry_run=dry_run,
                 allow=allow,
-                data=data,
+                data=data_of(data, preprocess),
                 set_inputs=set_inputs,
                 keep_overridable=keep_overridable,
                 lower=lower,
+                training_mode=training_mode,
                 providers=providers,
                 validate=not no_validate,
                 progress=progress,
@@ -105,13 +121,3 @@ def command(
     write_html(result, html)
     emit(result, as_json=as_json)
     return 0
-
-
-def default_output(model: str) -> Path:
-    """`x.folded.onnx` beside `x.onnx`, `x.pb` or `x.onnx.pb`."""
-    path = Path(model)
-    stem = path.name
-    for suffix in (".pb", ".onnx"):
-        if stem.lower().endswith(suffix):
-            stem = stem[: -len(suffix)]
-    return path.with_name(f"{stem or path.name}.folded.onnx")

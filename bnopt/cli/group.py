@@ -13,6 +13,7 @@ import bnopt
 COMMANDS = {
     "inspect": "Find every batch norm and say what fold would do with it.",
     "check": "Say whether the moving statistics were really updated.",
+    "calibrate": "Take the moving statistics from data, without the framework.",
     "fold": "Fold batch norms into the weights around them, and prove it.",
     "validate": "Judge whether two models compute the same thing.",
     "explain": "Document a finding's code or a refusal reason.",
@@ -80,4 +81,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
 )
 @click.version_option(bnopt.__version__, prog_name="bnopt")
 def group() -> None:
-    """Find, check, fold and prove batch normalization in ONNX models."""
+    """Find, check, repair, fold and prove batch normalization in ONNX models."""

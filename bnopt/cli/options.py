@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bnopt.cli.group import nearest
+
+if TYPE_CHECKING:
+    from bnopt.runtime.data import DataSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,8 +43,19 @@ def data_option(command: Command) -> Command:
         "data",
         "--data",
         metavar="D",
-        help="Inputs to compare on, not generated ones: an .npz file, a folder of .npz, .npy or "
-        ".pb test data, or package.module:function that yields dicts.",
+        help="Inputs to compare on, not generated ones: an .npz or .npy file, a folder of these, "
+        "of .pb test data or of images, or package.module:function that yields dicts.",
+    )(command)
+
+
+def preprocess_option(command: Command) -> Command:
+    """`--preprocess`."""
+    return click.option(
+        "preprocess",
+        "--preprocess",
+        metavar="SPEC",
+        help="What to do with images: a preset (imagenet, caffe, tf, none), or settings such as "
+        "resize=256,crop=224,scale=1/255,mean=0.5,std=0.5,layout=nchw, or both.",
     )(command)
 
 
@@ -151,6 +165,22 @@ def tolerance(ctx: click.Context, param: click.Parameter, value: float | None) -
     return value
 
 
+def data_of(data: str | None, preprocess: str | None) -> DataSource | None:
+    """What `--data` and `--preprocess` name together.
+
+    Raises:
+        click.UsageError: There is something to prepare, but no data.
+        UsageError: The settings are none, or the data are no images.
+    """
+    if data is None:
+        if preprocess is not None:
+            raise click.UsageError("--preprocess says what to do with --data, and there is none")
+        return None
+    from bnopt.runtime.data import data_source
+
+    return data_source(data, preprocess)
+
+
 def refuse_to_overwrite(page: Path | None, *models: str | Path | None) -> None:
     """Refuse a web page that would replace a model.
 
@@ -159,6 +189,16 @@ def refuse_to_overwrite(page: Path | None, *models: str | Path | None) -> None:
     """
     if page is not None and any(model is not None and same_file(page, model) for model in models):
         raise click.UsageError(f"--html would replace the model '{page}'")
+
+
+def default_output(model: str, what: str) -> Path:
+    """`x.WHAT.onnx` beside `x.onnx`, `x.pb` or `x.onnx.pb`."""
+    path = Path(model)
+    stem = path.name
+    for suffix in (".pb", ".onnx"):
+        if stem.lower().endswith(suffix):
+            stem = stem[: -len(suffix)]
+    return path.with_name(f"{stem or path.name}.{what}.onnx")
 
 
 def same_file(first: str | Path, second: str | Path) -> bool:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from bnopt.cli.emit import emit
-from bnopt.cli.options import data_option, json_option, provider_option, tolerance
+from bnopt.cli.options import (
+    data_of,
+    data_option,
+    json_option,
+    preprocess_option,
+    provider_option,
+    tolerance,
+)
 from bnopt.cli.progress import progress_bar
 from bnopt.errors import ExecutionError, ValidationError
 
@@ -15,6 +22,7 @@ from bnopt.errors import ExecutionError, ValidationError
 @click.argument("candidate", metavar="CANDIDATE")
 @provider_option
 @data_option
+@preprocess_option
 @click.option(
     "--rtol",
     type=float,
@@ -35,6 +43,7 @@ def command(
     candidate: str,
     providers: tuple[str, ...],
     data: str | None,
+    preprocess: str | None,
     rtol: float | None,
     atol: float | None,
     as_json: bool,
@@ -50,7 +59,7 @@ def command(
             original,
             candidate,
             providers=providers,
-            data=data,
+            data=data_of(data, preprocess),
             rtol=rtol,
             atol=atol,
             progress=progress,

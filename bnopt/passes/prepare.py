@@ -99,6 +99,33 @@ def prepare(
     return Prepared(context, found, tuple(notes))
 
 
+def inline_batch_norms(model: ir.Model) -> list[str]:
+    """Inline every function that holds a batch norm, in place, where that is exact.
+
+    For whoever has to look at a batch norm's input from outside, whether or not it folds.
+
+    Returns:
+        Notes for the report.
+    """
+    notes: list[str] = []
+    tried: frozenset[ir.OperatorIdentifier] = frozenset()
+    while model.functions:
+        inner = {site.id for site in plan(model).sites if site.scope.startswith("function ")}
+        nodes = _nodes(model, inner)
+        holding = {
+            key
+            for key, function in model.functions.items()
+            if any(id(node) in nodes for node in all_nodes(function))
+        }
+        wanted = frozenset(holding) - tried
+        tried |= wanted
+        gone = specialise.inline(model, wanted) if wanted else ()
+        if not gone:
+            break
+        notes.append(f"local functions inlined: {_list(gone)}")
+    return notes
+
+
 def _inline(
     model: ir.Model, found: Plan, planned: Callable[[ir.Model], tuple[Context, Plan]]
 ) -> list[str]:

@@ -65,7 +65,7 @@ def test_errors(bad: Path) -> None:
     assert done.out.startswith("NOT ok: 5 of 5 batch norms run in training mode: ")
     assert "error training-mode\n" in done.out
     assert "  ... and 2 more, --verbose lists all" in done.out
-    assert "next: bnopt explain training-mode" in done.out
+    assert f"next: bnopt calibrate {bad} --data D" in " ".join(done.out.split())
     assert all(len(line) <= 80 for line in done.out.splitlines())
 
 

@@ -152,10 +152,11 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_code_that_exists_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    from bnopt.reasons import REASONS
+    from bnopt.reasons import CALIBRATION_REASONS, REASONS
     from bnopt.rules import RULES
 
-    for code in [*REASONS, *(rule.code for rule in RULES)]:
+    assert not REASONS.keys() & CALIBRATION_REASONS.keys()
+    for code in [*REASONS, *CALIBRATION_REASONS, *(rule.code for rule in RULES)]:
         assert main(["explain", code]) == 0
         assert code in capsys.readouterr().out
 
