@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from bnopt.calibration.slots import Slot
     from bnopt.findings import Validation
     from bnopt.runtime.data import DataSource
+    from bnopt.runtime.dataset import Dataset
+    from bnopt.runtime.interface import TensorInfo
     from bnopt.source import Source
 
 TrainingMode: TypeAlias = Literal["refuse", "eval"]
 
 BATCH_MODES = frozenset({"training-mode", "batch-statistics"})
-"""Codes of findings, and of reasons, that say that a batch norm normalises by its batch."""
+"""Codes of findings that say that a batch norm normalises by its batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,6 @@ def calibrated(source: Source, wish: Wish, tell: Progress) -> Generator[Calibrat
         BnoptError: As `bnopt.calibrate` says.
     """
     from bnopt.calibration import methods
-    from bnopt.runtime.dataset import open_dataset
 
     if wish.method not in get_args(Method):
         raise UsageError(f"method is '{wish.method}', not one of {', '.join(get_args(Method))}")
@@ -141,13 +142,7 @@ def calibrated(source: Source, wish: Wish, tell: Progress) -> Generator[Calibrat
     before = ready.model.clone() if any(slot.rewritten for slot in ready.slots) else None
     with _engine(wish) as engine:
         session = methods.Session(
-            open=lambda inputs: open_dataset(
-                wish.data,
-                inputs,
-                batch_size=wish.batch_size,
-                max_samples=wish.samples,
-                seed=wish.seed,
-            ),
+            open=lambda inputs: _open(wish, inputs),
             engine=engine,
             provider=wish.provider,
             resume=wish.resume,
@@ -180,6 +175,28 @@ def calibrated(source: Source, wish: Wish, tell: Progress) -> Generator[Calibrat
         output=None,
     )
     found.partial.remove()
+
+
+def _open(wish: Wish, inputs: Sequence[TensorInfo]) -> Dataset:
+    """The data in batches of the size that was asked for, or in even ones of about the usual size.
+
+    Of 33 samples 32 would leave a batch of one, whose statistics are none.
+    """
+    from bnopt.runtime.dataset import open_dataset
+    from bnopt.runtime.feeds import batch_symbol
+
+    def opened(size: int | None) -> Dataset:
+        return open_dataset(
+            wish.data, inputs, batch_size=size, max_samples=wish.samples, seed=wish.seed
+        )
+
+    dataset = opened(wish.batch_size)
+    usual, samples = dataset.batch_size, dataset.samples
+    if wish.batch_size is None and usual and samples and batch_symbol(inputs) is not None:
+        feeds = -(-samples // usual)
+        even = -(-samples // feeds)
+        return dataset if even == usual else opened(even)
+    return dataset
 
 
 def _engine(wish: Wish) -> AbstractContextManager[EngineOf]:
@@ -320,7 +337,8 @@ def repair(
                 f"'{slot.name}' stores no statistics to put it into inference mode with; give "
                 "samples like those of the training data with --data"
             )
-    stuck = [one for one in ready.kept if one.reason in BATCH_MODES]
+    batchwise = {finding.site for finding in modes}
+    stuck = [one for one in ready.kept if one.site in batchwise]
     if stuck:
         raise RefusalError(
             f"'{stuck[0].name}' cannot be put into inference mode: {stuck[0].message}"

@@ -148,7 +148,7 @@ class Checkpoint:
 
 def fingerprint(model: ir.Model) -> str:
     """A digest of the nodes, names and constants of a model's main graph."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(sorted(model.graph.opset_imports.items())).encode())
     for node in model.graph.all_nodes():
         attributes = sorted((name, str(attr)) for name, attr in node.attributes.items())
         reads = [value.name if value is not None else "" for value in node.inputs]

@@ -31,6 +31,7 @@ from bnopt.calibration.slots import Slot
 from bnopt.calibration.statistics import comparison, store
 from bnopt.calibration.tally import Tally, run_pass
 from bnopt.calibration.taps import Place, Tap, tapped
+from bnopt.errors import RefusalError
 from bnopt.evidence import Recalibrated
 from bnopt.io import stage
 from bnopt.runtime.interface import read_interface
@@ -98,7 +99,15 @@ def precise(model: ir.Model, slots: Sequence[Slot], session: Session) -> Measure
         RefusalError: What was measured is no statistics.
         UsageError: Partial moments of another run.
     """
-    return _measure("precise", model, slots, session, [list(slots)], _all_at_once)
+    found = _measure("precise", model, slots, session, [list(slots)], _all_at_once)
+    feeds = found.partial.finished[0].feeds
+    for layer in found.layers:
+        if layer.count < 2 * feeds:
+            raise RefusalError(
+                f"the input of '{layer.name}' is one number for each channel and batch, which "
+                "normalises to zero; take larger batches, or the method sequential"
+            )
+    return found
 
 
 def sequential(model: ir.Model, slots: Sequence[Slot], session: Session) -> Measurement:
