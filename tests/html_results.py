@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from report_records import INFO, with_causes
+from report_records import INFO, calibrate_result, with_causes
 
-from bnopt.evidence import Behaviour, Measured, OutputBehaviour, Statistics
+from bnopt.evidence import Behaviour, Measured, OutputBehaviour, Recalibrated, Statistics
 from bnopt.findings import Cause, Finding, Folded, Kept, Site, Summary
-from bnopt.results import CheckResult
+from bnopt.results import CalibrateResult, CheckResult
 
 CAUSE = "the update ops did not run with the train op"
 FIX = "run the update ops with the train op, train on, and export again"
@@ -100,3 +100,45 @@ def check_result(
     )
     changed = replace(made, **changes)
     return with_causes(changed) if "findings" in changes else changed
+
+
+def recalibrated(
+    number: int, channels: int = 64, *, state: str = "stale", name: str = ""
+) -> Recalibrated:
+    """Statistics that were `stale`, `right` before, or not there (`none`)."""
+    rng = np.random.default_rng(number)
+    mean = rng.normal(0, 1 + number % 3, channels)
+    variance = rng.lognormal(-1 - number % 5, 0.8, channels)
+    old_mean, old_variance = np.zeros(channels), np.ones(channels)
+    if state == "right":
+        old_mean, old_variance = mean * 1.001, variance * 1.002
+    deviation = np.sqrt(variance + 1e-3)
+    shift, ratio = (mean - old_mean) / deviation, np.sqrt(old_variance + 1e-3) / deviation
+    off = float(np.sqrt(np.mean((1 / ratio - 1) ** 2 + (shift / ratio) ** 2)))
+    stored = state != "none"
+    return Recalibrated(
+        site=f"main:y{number}",
+        name=name or f"/stage{number // 4}/block{number % 4}/bn/BatchNormalization",
+        form="batch_normalization" if stored else "batch_statistics",
+        depth=number,
+        count=500 * 196,
+        epsilon=1e-3,
+        old_mean=tuple(old_mean.tolist()) if stored else None,
+        old_variance=tuple(old_variance.tolist()) if stored else None,
+        mean=tuple(mean.tolist()),
+        variance=tuple(variance.tolist()),
+        gamma=tuple(rng.normal(1, 0.2, channels).tolist()),
+        beta=None,
+        shift=tuple(shift.tolist()) if stored else None,
+        ratio=tuple(ratio.tolist()) if stored else None,
+        off=off if stored else None,
+    )
+
+
+def calibration(
+    count: int = 6, channels: int = 64, *, right: int = 0, none: int = 0, **changes: object
+) -> CalibrateResult:
+    """A calibration: first those that were `right`, then stale ones, then `none` stored."""
+    states = ["right"] * right + ["stale"] * (count - right - none) + ["none"] * none
+    layers = tuple(recalibrated(i, channels, state=state) for i, state in enumerate(states))
+    return calibrate_result(**{"kept": (), "layers": layers, **changes})

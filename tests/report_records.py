@@ -6,7 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from bnopt.evidence import Behaviour, Measured, OutputBehaviour, Statistics
+from bnopt.evidence import (
+    Behaviour,
+    Measured,
+    OutputBehaviour,
+    Recalibrated,
+    Statistics,
+    Uncalibrated,
+)
 from bnopt.findings import (
     Cause,
     Finding,
@@ -22,6 +29,7 @@ from bnopt.findings import (
     Worst,
 )
 from bnopt.results import (
+    CalibrateResult,
     CheckResult,
     FoldResult,
     InspectResult,
@@ -76,7 +84,7 @@ def fold_result(folded: int = 2, kept: int = 1, **changes: object) -> FoldResult
         bytes_before=97_500_000,
         bytes_after=97_300_000,
         notes=("weight 'w' was copied: another node reads it",),
-        timings=Timings(0.5, 0.01, 0.02, 12.3, 0.4),
+        timings=Timings(load=0.5, plan=0.01, apply=0.02, validate=12.3, save=0.4),
         output=Path("/models/net.folded.onnx"),
         dry_run=False,
     )
@@ -149,5 +157,53 @@ def check_result(found: int = 0, of: int = 26, **changes: object) -> CheckResult
         samples=64,
         seconds=1.25,
         notes=("a note",),
+    )
+    return replace(made, **changes)
+
+
+def recalibrated(number: int = 0, off: float | None = 3.0, **changes: object) -> Recalibrated:
+    """Two channels: the old mean of 0 and variance of 1 were off; without `off`, none were."""
+    made = Recalibrated(
+        site=f"main:y{number}",
+        name=f"bn{number}",
+        form="batch_statistics" if off is None else "batch_normalization",
+        depth=number,
+        count=32_000,
+        epsilon=1e-3,
+        old_mean=None if off is None else (0.0, 0.0),
+        old_variance=None if off is None else (1.0, 1.0),
+        mean=(4.0, -8.0),
+        variance=(3.999, 15.999),
+        gamma=(1.0, 1.5),
+        beta=None,
+        shift=None if off is None else (2.0, -2.5),
+        ratio=None if off is None else (0.5, 0.25),
+        off=off,
+    )
+    return replace(made, **changes)
+
+
+KEPT = Uncalibrated("main:z", "bn_z", "batch_normalization", "data-type", "'bn_z' is of no type")
+
+
+def calibrate_result(count: int = 5, **changes: object) -> CalibrateResult:
+    """A calibration of `count` batch norms, the later the worse, that kept one."""
+    made = CalibrateResult(
+        model=None,
+        info=INFO,
+        layers=tuple(recalibrated(number, 0.5 * (number + 1)) for number in range(count)),
+        kept=(KEPT,),
+        method="precise",
+        engine="local",
+        provider="cpu",
+        samples=500,
+        batch_size=32,
+        seed=7,
+        passes=1,
+        resumed=0,
+        proof=None,
+        notes=("a note",),
+        timings=Timings(load=0.5, calibrate=12.3, plan=0.25, save=0.4),
+        output=Path("/models/net.calibrated.onnx"),
     )
     return replace(made, **changes)

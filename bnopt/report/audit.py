@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bnopt.findings import Cause
+from bnopt.findings import REPAIRABLE, Cause
 from bnopt.report.causes import FEW, STYLE, grouped
 from bnopt.report.grouping import is_allowed, leading
-from bnopt.report.layout import about, first_reason, line, next_step, notes, quoted
-from bnopt.report.text import clean, plural, seconds
+from bnopt.report.layout import about, first_reason, line, next_step, notes
+from bnopt.report.text import clean, plural, quoted, seconds
 from bnopt.results import CheckResult
 
 
@@ -80,8 +80,24 @@ def _run(result: CheckResult) -> str:
 
 def _next(result: CheckResult, cause: Cause | None) -> str:
     summary = result.summary
+    if cause is not None and _is_repairable(result):
+        return f"bnopt calibrate {quoted(result.info.path)} --data D"
     if cause is not None:
         return f"bnopt explain {cause.code}"
     if summary.folded + summary.merged + summary.lowered:
         return f"bnopt fold {quoted(result.info.path)}"
     return f"bnopt explain {first_reason(result.sites)}" if summary.kept else ""
+
+
+def _is_repairable(result: CheckResult) -> bool:
+    """Whether data would repair what is wrong with a batch norm that is still in the model."""
+    counted = [
+        finding
+        for finding in result.findings
+        if finding.severity != "info" and not is_allowed(finding.code, result.allowed)
+    ]
+    if any(finding.code == "wrong-data-range" for finding in counted):
+        # The data that is at hand would make it worse.
+        return False
+    sites = {site.id for site in result.sites}
+    return any(finding.code in REPAIRABLE and finding.site in sites for finding in counted)

@@ -9,29 +9,33 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
 import bnopt
-from bnopt.findings import (
-    Finding,
-    Kept,
-    ModelInfo,
-    OutputComparison,
-    Site,
-    Summary,
-    Validation,
-    Worst,
-)
+from bnopt.findings import Finding, Kept, ModelInfo, Site, Summary
 from bnopt.report.json_audit import behaviour_report, cause_report, statistics_report
-from bnopt.results import CheckResult, FoldResult, InspectResult, ValidateResult
+from bnopt.report.json_calibration import calibration_report
+from bnopt.report.json_proof import validation_report
+from bnopt.results import (
+    CalibrateResult,
+    CheckResult,
+    FoldResult,
+    InspectResult,
+    ValidateResult,
+)
 
 SCHEMA = 1
 
 Report = dict[str, Any]
 
 
-def report(result: CheckResult | FoldResult | InspectResult | ValidateResult) -> Report:
+def report(
+    result: CalibrateResult | CheckResult | FoldResult | InspectResult | ValidateResult,
+) -> Report:
     """Any result."""
+    if isinstance(result, CalibrateResult):
+        return calibrate_report(result)
     if isinstance(result, CheckResult):
         return check_report(result)
     if isinstance(result, FoldResult):
@@ -62,7 +66,7 @@ def check_report(result: CheckResult) -> Report:
 
 def fold_report(result: FoldResult) -> Report:
     """A fold, done or dry."""
-    seconds = result.timings
+    calibration = result.calibration
     return {
         **empty("fold"),
         "ok": True,
@@ -71,18 +75,13 @@ def fold_report(result: FoldResult) -> Report:
         "summary": _summary(result.summary),
         "findings": [_finding(finding) for finding in result.findings],
         "causes": [cause_report(cause) for cause in result.causes],
-        "validation": _validation(result.validation),
+        "validation": validation_report(result.validation),
         "output": None if result.output is None else str(result.output),
         "dry_run": result.dry_run,
         "nodes": {"before": result.node_counts.before, "after": result.node_counts.after},
         "bytes": {"before": result.bytes_before, "after": result.bytes_after},
-        "seconds": {
-            "load": seconds.load,
-            "plan": seconds.plan,
-            "apply": seconds.apply,
-            "validate": seconds.validate,
-            "save": seconds.save,
-        },
+        "seconds": asdict(result.timings),
+        "calibration": None if calibration is None else calibration_report(calibration),
         "notes": list(result.notes),
     }
 
@@ -109,8 +108,21 @@ def validate_report(result: ValidateResult) -> Report:
         "ok": result.validation.equivalent is True,
         "model": _model(result.original),
         "candidate": _model(result.candidate),
-        "validation": _validation(result.validation),
+        "validation": validation_report(result.validation),
         "seconds": {"validate": result.validation.seconds},
+    }
+
+
+def calibrate_report(result: CalibrateResult) -> Report:
+    """A calibration; `summary` counts the batch norms that were calibrated, too."""
+    found, kept = len(result.layers) + len(result.kept), len(result.kept)
+    return {
+        **empty("calibrate"),
+        "ok": True,
+        "model": _model(result.info),
+        "summary": {**_summary(Summary(found, kept=kept)), "calibrated": len(result.layers)},
+        "output": None if result.output is None else str(result.output),
+        **calibration_report(result),
     }
 
 
@@ -199,58 +211,6 @@ def _finding(finding: Finding) -> Report:
         "message": finding.message,
         "fix": finding.fix,
         "evidence": finding.evidence,
-    }
-
-
-def _validation(validation: Validation | None) -> Report | None:
-    if validation is None:
-        return None
-    return {
-        "equivalent": validation.equivalent,
-        "providers": [proof.name for proof in validation.providers],
-        "proofs": [
-            {
-                "name": proof.name,
-                "session_provider": proof.session_provider,
-                "assignment": dict(proof.assignment),
-            }
-            for proof in validation.providers
-        ],
-        "oracle": validation.oracle,
-        "outputs": [_output(output) for output in validation.outputs],
-        "runs": validation.runs,
-        "batch_sizes": list(validation.batch_sizes),
-        "notes": list(validation.notes),
-        "seconds": validation.seconds,
-    }
-
-
-def _output(output: OutputComparison) -> Report:
-    return {
-        "name": output.name,
-        "equivalent": output.equivalent,
-        "max_abs": output.max_abs,
-        "max_rel": output.max_rel,
-        "ulp": output.ulp,
-        "snr_db": output.snr_db,
-        "tolerance": output.tolerance,
-        "original_error": output.original_error,
-        "noise_floor": output.noise_floor,
-        "worst": _worst(output.worst),
-        "message": output.message,
-    }
-
-
-def _worst(worst: Worst | None) -> Report | None:
-    if worst is None:
-        return None
-    return {
-        "index": list(worst.index),
-        "channel": worst.channel,
-        "original": worst.original,
-        "candidate": worst.candidate,
-        "reference": worst.reference,
-        "run": worst.run,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+from collections.abc import Mapping
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnopt.findings import Kept, ModelInfo, Site
-from bnopt.report.text import clean, plural, short_path
+from bnopt.report.text import clean, plural, seconds, short_path
 
 WIDTH = 80
 
@@ -68,6 +68,8 @@ def first_reason(sites: tuple[Site, ...]) -> str:
     return next(site.decision.reason for site in sites if isinstance(site.decision, Kept))
 
 
-def quoted(path: str | None) -> str:
-    """A model's path for a command line."""
-    return shlex.quote(short_path(path)) if path else "MODEL"
+def stages(times: Mapping[str, float]) -> str:
+    """Wall seconds in all and, in brackets, of each stage that took any."""
+    total = seconds(sum(times.values()))
+    each = ", ".join(f"{name} {seconds(value)}" for name, value in times.items() if value >= 0.005)
+    return f"{total} s ({each})" if each else f"{total} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import IO
 
 from rich.console import Console, Group, RenderableType
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from bnopt.findings import Finding, Folded, Kept, Lowered, Merged, Site
 from bnopt.report.audit import check_text
+from bnopt.report.calibration import calibrate_text, calibration_lines
 from bnopt.report.causes import grouped
 from bnopt.report.comparison import comparison, verdict
 from bnopt.report.layout import (
@@ -19,16 +21,16 @@ from bnopt.report.layout import (
     line,
     next_step,
     notes,
-    quoted,
+    stages,
     table,
 )
-from bnopt.report.text import clean, plural, seconds, short_path, size
+from bnopt.report.text import clean, plural, quoted, seconds, short_path, size
 from bnopt.results import (
+    CalibrateResult,
     CheckResult,
     FoldResult,
     InspectResult,
     NodeCounts,
-    Timings,
     ValidateResult,
 )
 
@@ -49,7 +51,7 @@ def show(renderable: RenderableType, file: IO[str]) -> None:
 
 
 def text(
-    result: CheckResult | FoldResult | InspectResult | ValidateResult,
+    result: CalibrateResult | CheckResult | FoldResult | InspectResult | ValidateResult,
     *,
     stopped: bool = False,
     verbose: bool = False,
@@ -59,8 +61,10 @@ def text(
     Args:
         result: What to show.
         stopped: Whether an error kept the command from finishing.
-        verbose: Whether to list every finding of a check.
+        verbose: Whether to list every finding of a check, every layer of a calibration.
     """
+    if isinstance(result, CalibrateResult):
+        return calibrate_text(result, stopped=stopped, verbose=verbose)
     if isinstance(result, CheckResult):
         return check_text(result, verbose=verbose)
     if isinstance(result, FoldResult):
@@ -73,6 +77,8 @@ def text(
 def fold_text(result: FoldResult, *, stopped: bool = False) -> RenderableType:
     """A fold."""
     parts: list[RenderableType] = [_fold_headline(result, stopped), about(result.info)]
+    if result.calibration is not None:
+        parts += calibration_lines(result.calibration)
     parts += grouped(result.findings, result.causes, result.sites)
     parts += _nodes(result.node_counts)
     parts += _sites(result.sites, planned=result.dry_run or stopped)
@@ -192,32 +198,21 @@ def _kept(kept: list[tuple[Site, Kept]]) -> list[RenderableType]:
 
 def _costs(result: FoldResult) -> list[RenderableType]:
     weights = f"weights {size(result.bytes_before)} -> {size(result.bytes_after)}"
-    return [Text(), line(f"{weights}; {_stages(result.timings)}", "dim")]
-
-
-def _stages(timings: Timings) -> str:
-    stages = {
-        "load": timings.load,
-        "plan": timings.plan,
-        "apply": timings.apply,
-        "validate": timings.validate,
-        "save": timings.save,
-    }
-    total = sum(stages.values())
-    each = ", ".join(f"{name} {seconds(value)}" for name, value in stages.items() if value >= 0.005)
-    return f"{seconds(total)} s ({each})" if each else f"{seconds(total)} s"
+    return [Text(), line(f"{weights}; {stages(asdict(result.timings))}", "dim")]
 
 
 def _after_fold(result: FoldResult, stopped: bool) -> str:
     path = quoted(result.info.path)
     if stopped and (codes := _error_codes(result.findings)):
         return f"bnopt explain {next(iter(codes))}"
-    if result.dry_run and result.summary.folded and not result.bound:
+    # What was repaired is no longer the same as the original.
+    same = result.calibration is None and not result.bound
+    if result.dry_run and result.summary.folded and same:
         return f"bnopt fold {path}"
     if result.summary.kept and result.validation is not None:
         return f"bnopt explain {first_reason(result.sites)}"
     replaced = result.output is None or str(result.output) == result.info.path
-    if result.summary.folded and not replaced and not result.bound:
+    if result.summary.folded and not replaced and same:
         # Proven on generated inputs; the reader's own say more.
         data = " --data D" if result.validation is not None else ""
         return f"bnopt validate {path} {quoted(str(result.output))}{data}"

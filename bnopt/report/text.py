@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -15,6 +16,13 @@ ORACLES = {
     "none": "nothing",
 }
 """What `Validation.oracle` means, in words."""
+
+FORMS = {
+    "batch_normalization": "BatchNorm",
+    "decomposed": "decomposed",
+    "batch_statistics": "batch statistics",
+}
+"""How a batch norm is written, in words."""
 
 
 def clean(text: str) -> str:
@@ -56,9 +64,9 @@ def seconds(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
-def plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str, ending: str = "s") -> str:
     """`1 node`, `2 nodes`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{ending}"
 
 
 def short_path(path: str | os.PathLike[str]) -> str:
@@ -67,6 +75,11 @@ def short_path(path: str | os.PathLike[str]) -> str:
         return str(Path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return os.fspath(path)
+
+
+def quoted(path: str | os.PathLike[str] | None) -> str:
+    """A model's path for a command line."""
+    return shlex.quote(short_path(path)) if path else "MODEL"
 
 
 def blocks(doc: str) -> list[tuple[bool, str]]:

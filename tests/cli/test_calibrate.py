@@ -121,8 +121,6 @@ def test_bad_input_is_one_line(
 
 
 def test_nothing_to_calibrate_is_a_refusal(tmp_path: Path, data: Path) -> None:
-    from graphs import model
-
     path = write(
         tmp_path / "m.onnx", model("g (float[N,3,8,8] x) => (float[N,3,8,8] y) { y = Relu(x) }")
     )

@@ -6,9 +6,18 @@ import io
 from dataclasses import replace
 
 import pytest
-from report_records import BEHAVIOUR, INFO, check_result, finding, fold_result, inspect_result, site
+from report_records import (
+    BEHAVIOUR,
+    INFO,
+    check_result,
+    finding,
+    fold_result,
+    inspect_result,
+    site,
+    with_causes,
+)
 
-from bnopt.findings import Cause, Kept, Summary
+from bnopt.findings import REPAIRABLE, Cause, Kept, Summary
 from bnopt.report import terminal
 from bnopt.report.text import clean
 from bnopt.results import CheckResult, FoldResult, InspectResult
@@ -42,7 +51,7 @@ def test_many_findings_are_one_paragraph() -> None:
         "  ... and 23 more, --verbose lists all",
     ]
     assert joined(lines).count("run in training mode") == 1
-    assert lines[-1] == "next: bnopt explain training-mode"
+    assert lines[-1] == "next: bnopt calibrate /models/net.onnx --data D"
 
 
 def test_verbose_lists_all() -> None:
@@ -77,6 +86,41 @@ def test_clean() -> None:
     text = joined(shown(check_result(behaviour=None, samples=0)))
     assert text.startswith("clean: 26 batch norms checked, model not run, statistics not compared")
     assert "--data D" in text
+
+
+@pytest.mark.parametrize("code", sorted(REPAIRABLE))
+@pytest.mark.parametrize("severity", ["error", "warning"])
+def test_next_step_is_to_calibrate_where_data_repairs(code: str, severity: str) -> None:
+    found = (finding(severity, code=code),)
+    result = with_causes(check_result(findings=found, info=replace(INFO, path="/my models/n.onnx")))
+    assert shown(result)[-1] == "next: bnopt calibrate '/my models/n.onnx' --data D"
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({"code": "epsilon"}, {}),
+        ({"code": "wrong-data-range"}, {}),
+        ({"code": "never-updated", "severity": "info"}, {}),
+        ({"code": "never-updated", "site": "main:folded-by-an-exporter"}, {}),
+        ({"code": "never-updated", "site": None}, {}),
+        ({"code": "never-updated"}, {"allowed": ("never-updated",)}),
+        ({"code": "never-updated"}, {"allowed": ("all",)}),
+    ],
+)
+def test_next_step_is_to_explain_where_data_does_not_repair(
+    changes: dict[str, object], more: dict[str, object]
+) -> None:
+    found = (finding(**changes),)  # type: ignore[arg-type]
+    result = with_causes(check_result(findings=found, **more))  # type: ignore[arg-type]
+    assert shown(result)[-1] == f"next: bnopt explain {changes['code']}"
+
+
+def test_data_of_another_range_repairs_nothing() -> None:
+    found = (finding(code="never-updated"), finding(code="wrong-data-range", site=None))
+    assert shown(with_causes(check_result(findings=found)))[-1].startswith("next: bnopt explain")
+    allowed = with_causes(check_result(findings=found, allowed=("wrong-data-range",)))
+    assert shown(allowed)[-1].startswith("next: bnopt calibrate")
 
 
 def test_next_step_when_nothing_can_be_folded() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from html_results import CAUSE, check_result, site, statistics
-from report_records import BAD, GOOD, finding, fold_result, validation
+from html_results import CAUSE, calibration, check_result, recalibrated, site, statistics
+from report_records import BAD, GOOD, KEPT, finding, fold_result, validation
 
 from bnopt.report.html import write
 
@@ -98,11 +98,23 @@ def full_check() -> Any:
     )
 
 
+def full_calibration() -> Any:
+    """Every kind of section, a long name, batch norms that had no statistics."""
+    made = calibration(12, 96, right=3, none=2, proof=validation(GOOD), notes=("n" * 300,))
+    long = "/model/backbone/" + "layer4_block2_branch2c_" * 6 + "bn/FusedBatchNormV3"
+    kept = (KEPT, replace(KEPT, name=long, message="it stands in " + long))
+    layers = (*made.layers[:11], recalibrated(11, 96, state="none", name=long))
+    return replace(made, layers=layers, kept=kept)
+
+
 RESULTS = {
     "check": full_check,
     "good check": lambda: check_result(4),
     "no batch norm": lambda: check_result(0, behaviour=None),
     "fold": lambda: fold_result(24, 2, validation=validation(GOOD, BAD)),
+    "calibration": full_calibration,
+    "small calibration": lambda: calibration(2, right=1),
+    "fold of a calibration": lambda: fold_result(calibration=full_calibration()),
     "dry fold": lambda: fold_result(validation=None, dry_run=True, findings=(finding(),)),
 }
 
@@ -358,3 +370,33 @@ def test_300_layers_of_2048_channels_sort_at_once(show: Show) -> None:
     )
     assert taken < 3000
     assert len(column(page, "Scale")) == 300
+
+
+def test_layers_of_a_calibration_sort_by_how_far_off_they_were(show: Show) -> None:
+    offs = [0.5, float("nan"), 20.0, 3.0, float("inf"), None]
+    layers = tuple(
+        replace(recalibrated(i, 2, state="none" if off is None else "stale"), off=off)
+        for i, off in enumerate(offs)
+    )
+    page = show(calibration(layers=layers))
+    button = head(page, "Off by").find_element("tag name", "button")
+    button.click()
+    assert column(page, "Off by")[:4] == ["∞", "20", "3", "0.5"]
+    button.click()
+    assert column(page, "Off by")[:4] == ["0.5", "3", "20", "∞"]
+
+
+def test_overview_of_a_calibration_leads_to_the_layer(show: Show) -> None:
+    page = show(calibration(12, 8))
+    page.find_element("css selector", ".overview a[href$='bn9'] rect").click()
+    assert page.find_element("id", "bn9").is_displayed()
+
+
+def test_names_in_a_calibration_show_as_text(show: Show) -> None:
+    layers = tuple(recalibrated(i, 8, name=EVIL) for i in range(5))
+    kept = (replace(KEPT, name=EVIL, message=EVIL),)
+    page = show(calibration(layers=layers, kept=kept, notes=(EVIL,)))
+    assert column(page, "Batch norm") == [EVIL] * 5
+    assert EVIL in column(page, "Why")
+    assert len(page.find_elements("tag name", "script")) == 1
+    assert page.get_log("browser") == []

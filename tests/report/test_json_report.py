@@ -95,6 +95,7 @@ def test_fold() -> None:
     assert report["bytes"] == {"before": 97_500_000, "after": 97_300_000}
     assert report["seconds"] == {
         "load": 0.5,
+        "calibrate": 0.0,
         "plan": 0.01,
         "apply": 0.02,
         "validate": 12.3,
@@ -209,7 +210,7 @@ def test_every_report_has_the_same_keys() -> None:
     for each in results:
         report = each if isinstance(each, dict) else json.report(each)
         assert report.keys() - {"entries"} == KEYS
-    assert json.report(fold_result()).keys() == KEYS | {"dry_run"}
+    assert json.report(fold_result()).keys() == KEYS | {"dry_run", "calibration"}
 
 
 def test_merged() -> None:

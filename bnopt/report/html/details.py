@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bnopt.report.html.budget import DRAWN_LAYERS, points_each, thinned
 from bnopt.report.html.layers import Array, Layer, Spread
-from bnopt.report.html.markup import TONES, badge, esc, facts, name, note, short
+from bnopt.report.html.markup import TONES, badge, esc, facts, name, short
 from bnopt.report.html.plots import histogram, scatter
 from bnopt.report.html.wording import (
     decision_word,
@@ -16,41 +17,22 @@ from bnopt.report.html.wording import (
 )
 from bnopt.report.text import plural
 
-# Together these keep the page of 300 batch norms with 2048 channels each below 3 MB.
-DRAWN_LAYERS = 300
-_POINTS = 36_000
-_MOST_POINTS, _FEWEST_POINTS = 1024, 80
 # A page that short is read from top to bottom.
-_OPEN = 3
+OPEN = 3
 
 
 def details_section(layers: Sequence[Layer], *, planned: bool) -> str:
     """All of them, folded away unless they are few, and what was left out of the plots."""
-    most = min(_MOST_POINTS, max(_FEWEST_POINTS, _POINTS // max(len(layers), 1)))
+    most = points_each(len(layers))
     ranked = sorted(layers, key=lambda layer: (-layer.gravity, layer.number))
     drawn = {layer.number for layer in ranked[:DRAWN_LAYERS]}
     body = [
-        _layer(layer, most, layer.number in drawn, planned, is_open=len(layers) <= _OPEN)
+        _layer(layer, most, layer.number in drawn, planned, is_open=len(layers) <= OPEN)
         for layer in layers
     ]
-    return _thinned(layers, most) + "".join(body)
-
-
-def _thinned(layers: Sequence[Layer], most: int) -> str:
-    remarks: list[str] = []
-    if any(x.measured_mean is not None and x.measured_mean.size > most for x in layers):
-        remarks.append(
-            f"Plots of measured against stored numbers show at most {most} channels of a batch "
-            "norm: the half that is furthest off, and an even selection of the others."
-        )
-    if len(layers) > DRAWN_LAYERS:
-        remarks.append(
-            f"Plots were drawn for {DRAWN_LAYERS} of {len(layers)} batch norms, those with "
-            "findings first."
-        )
-    if not remarks:
-        return ""
-    return note(f"{' '.join(remarks)} Ranges, distributions and the table use all channels.")
+    plotted = [None if x.measured_mean is None else x.measured_mean.size for x in layers]
+    what = "measured against stored numbers"
+    return thinned(plotted, most, what, "those with findings") + "".join(body)
 
 
 def _layer(layer: Layer, most: int, drawn: bool, planned: bool, *, is_open: bool) -> str:

@@ -61,6 +61,11 @@ def note(text: str) -> str:
     return f'<p class="note">{text}</p>'
 
 
+def sentence(text: str) -> str:
+    """`text` as a sentence: a capital and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def facts(items: Iterable[tuple[str, str]]) -> str:
     """Terms and their values, the values as HTML; those without a value are left out."""
     body = "".join(f"<div><dt>{esc(k)}</dt><dd>{v}</dd></div>" for k, v in items if v)

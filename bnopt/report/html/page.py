@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import asdict
 from pathlib import PurePath
 
 import bnopt
 from bnopt.findings import ModelInfo
+from bnopt.report.html import calibration
 from bnopt.report.html.behaviour import behaviour_section
 from bnopt.report.html.causes import causes_section
 from bnopt.report.html.details import details_section
@@ -21,30 +23,20 @@ from bnopt.report.html.style import STYLE
 from bnopt.report.html.verdict import verdict
 from bnopt.report.html.wording import is_planned
 from bnopt.report.text import seconds, size
-from bnopt.results import CheckResult, FoldResult
+from bnopt.results import CalibrateResult, CheckResult, FoldResult
 
 
-def page(result: CheckResult | FoldResult, *, stopped: bool = False) -> str:
+def page(result: CalibrateResult | CheckResult | FoldResult, *, stopped: bool = False) -> str:
     """A result as a self-contained HTML page; the same result gives the same text.
 
     Args:
         result: What to show.
-        stopped: Whether an error kept `fold` from finishing.
+        stopped: Whether an error kept the command from finishing.
     """
-    every = layers(result)
-    planned = is_planned(result, stopped)
-    parts = [verdict(result, stopped), _facts(result)]
-    parts.append(section("Findings by cause", causes_section(result, every)))
-    if isinstance(result, FoldResult):
-        parts.append(section("Validation", validation_section(result.validation)))
-        parts.append(section("Nodes", nodes_section(result.node_counts)))
-    table = site_table(every, planned=planned, numbers_first=isinstance(result, CheckResult))
-    parts.append(section("Overview", overview(every)))
-    parts.append(section("All batch norms", table))
-    if isinstance(result, CheckResult):
-        parts.append(section("Behaviour", behaviour_section(result.behaviour)))
-    if every:
-        parts.append(section("One by one", details_section(every, planned=planned)))
+    if isinstance(result, CalibrateResult):
+        parts = calibration.parts(result, _facts(result), stopped)
+    else:
+        parts = _parts(result, stopped)
     parts.append(section("Notes", "".join(note(esc(text)) for text in result.notes)))
     shown = _model_name(result.info)
     title = f"bnopt {result.command}: {shown}"
@@ -60,6 +52,26 @@ def page(result: CheckResult | FoldResult, *, stopped: bool = False) -> str:
         "documents every code on this page.</footer>"
         f"</main><script>{SCRIPT}</script></body></html>\n"
     )
+
+
+def _parts(result: CheckResult | FoldResult, stopped: bool) -> list[str]:
+    every = layers(result)
+    planned = is_planned(result, stopped)
+    parts = [verdict(result, stopped), _facts(result)]
+    parts.append(section("Findings by cause", causes_section(result, every)))
+    if isinstance(result, FoldResult):
+        if result.calibration is not None:
+            parts.append(calibration.step_section(result.calibration))
+        parts.append(section("Validation", validation_section(result.validation)))
+        parts.append(section("Nodes", nodes_section(result.node_counts)))
+    table = site_table(every, planned=planned, numbers_first=isinstance(result, CheckResult))
+    parts.append(section("Overview", overview(every)))
+    parts.append(section("All batch norms", table))
+    if isinstance(result, CheckResult):
+        parts.append(section("Behaviour", behaviour_section(result.behaviour)))
+    if every:
+        parts.append(section("One by one", details_section(every, planned=planned)))
+    return parts
 
 
 def _policy() -> str:
@@ -78,7 +90,7 @@ def _model_name(info: ModelInfo) -> str:
     return PurePath(info.path).name if info.path else "model in memory"
 
 
-def _facts(result: CheckResult | FoldResult) -> str:
+def _facts(result: CalibrateResult | CheckResult | FoldResult) -> str:
     info = result.info
     opset = ", ".join(
         str(version) if domain == "ai.onnx" else f"{domain} {version}"
@@ -90,8 +102,10 @@ def _facts(result: CheckResult | FoldResult) -> str:
         ("Opset", esc(opset)),
         ("IR version", str(info.ir_version)),
         ("Nodes", str(info.nodes)),
-        ("Batch norms", str(result.summary.found)),
     ]
+    if isinstance(result, CalibrateResult):
+        return facts([*items, *calibration.facts_of(result)])
+    items.append(("Batch norms", str(result.summary.found)))
     if isinstance(result, CheckResult):
         items += [
             ("Samples of data", str(result.samples or "")),
@@ -99,8 +113,7 @@ def _facts(result: CheckResult | FoldResult) -> str:
             ("Time", f"{seconds(result.seconds)} s"),
         ]
     else:
-        times = result.timings
-        total = times.load + times.plan + times.apply + times.validate + times.save
+        total = sum(asdict(result.timings).values())
         items += [
             ("Weights", f"{size(result.bytes_before)} → {size(result.bytes_after)}"),
             ("Written to", name(str(result.output)) if result.output is not None else ""),

@@ -15,7 +15,15 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 270.0, 24.0, 178.0
 _BINS = 28
 
 
-def scatter(title: str, stored: Array, measured: Array, *, log: bool, most: int) -> str:
+def scatter(
+    title: str,
+    stored: Array,
+    measured: Array,
+    *,
+    log: bool,
+    most: int,
+    axes: tuple[str, str] = ("stored", "measured"),
+) -> str:
     """Measured over stored numbers, one point a channel, with the line where they are the same.
 
     Args:
@@ -24,6 +32,7 @@ def scatter(title: str, stored: Array, measured: Array, *, log: bool, most: int)
         measured: [C].
         log: Whether both axes are logarithmic.
         most: Points beyond this are thinned out.
+        axes: Names of the two.
     """
     fits = _fits(stored, log) & _fits(measured, log)
     x, y = stored[fits], measured[fits]
@@ -35,12 +44,10 @@ def scatter(title: str, stored: Array, measured: Array, *, log: bool, most: int)
     off = np.abs(np.log(y / x)) if log else np.abs(y - x)
     chosen = thin(off, most)
     hidden = stored.size - x.size
-    about = f"{title}: measured over stored, {plural(x.size, 'channel')}"
+    about = f"{title}: {axes[1]} over {axes[0]}, {plural(x.size, 'channel')}"
     same = f'<path class="same" d="M{_LEFT:g} {_BOTTOM:g}L{_RIGHT:g} {_TOP:g}"/>'
     points = f'<path class="dots" d="{dots(across.at(x[chosen]), up.at(y[chosen]))}"/>'
-    return _frame(title, about, across, up, same + points, "stored", "measured") + _missing(
-        hidden, log
-    )
+    return _frame(title, about, across, up, same + points, *axes) + _missing(hidden, log)
 
 
 def histogram(title: str, numbers: Array, *, log: bool | None, label: str) -> str:

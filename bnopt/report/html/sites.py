@@ -14,12 +14,8 @@ from bnopt.report.html.wording import (
     verdict_badge,
     worst_badge,
 )
+from bnopt.report.text import FORMS
 
-_FORMS = {
-    "batch_normalization": "BatchNorm",
-    "decomposed": "decomposed",
-    "batch_statistics": "batch statistics",
-}
 _VERDICT_ORDER = ("consistent", "not-enough-data", "wrong-range", "stale")
 
 
@@ -67,7 +63,7 @@ def _name(layer: Layer, *, scope: bool) -> Cell:
 
 
 def _form(layer: Layer) -> Cell:
-    form = "" if layer.site is None else _FORMS.get(layer.site.form, layer.site.form)
+    form = "" if layer.site is None else FORMS.get(layer.site.form, layer.site.form)
     return Cell(esc(form), form or None)
 
 

@@ -10,18 +10,21 @@ from pathlib import Path
 
 from bnopt.errors import SaveError
 from bnopt.report.html.page import page
-from bnopt.results import CheckResult, FoldResult
+from bnopt.results import CalibrateResult, CheckResult, FoldResult
 
 
 def write(
-    result: CheckResult | FoldResult, path: str | os.PathLike[str], *, stopped: bool = False
+    result: CalibrateResult | CheckResult | FoldResult,
+    path: str | os.PathLike[str],
+    *,
+    stopped: bool = False,
 ) -> Path:
     """Write the page of `result`; the target is what it was, or complete.
 
     Args:
         result: What to show.
         path: The target. Its folder must exist.
-        stopped: Whether an error kept `fold` from finishing.
+        stopped: Whether an error kept the command from finishing.
 
     Returns:
         The path.
