@@ -296,6 +296,13 @@ def test_refusals(proto, x, message, method, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("method", ["precise", "sequential"])
+def test_operators_that_are_too_old_to_run(method) -> None:
+    text = DENSE.replace("(x,", "<is_test = 1>(x,")
+    with pytest.raises(RefusalError, match="operator set 6 is older than 7"):
+        bnopt.calibrate(model(text, 6, **statistics(4)), {"x": normal(8, 4)}, method=method)
+
+
 def test_statistics_that_do_not_fit_their_type() -> None:
     proto = model(DENSE, **statistics(4, np.float16))
     with pytest.raises(RefusalError, match="too large for statistics of type float16"):

@@ -133,6 +133,8 @@ def _all_at_once(model: ir.Model, group: Sequence[Slot], provider: str) -> Prepa
 
 def _as_it_is(model: ir.Model, group: Sequence[Slot], provider: str) -> Prepared:
     made = tapped(Context.of(model), [Tap(slot.site, slot.input, 1) for slot in group])
+    if not made.places:
+        raise RefusalError(next(iter(made.notes), "nothing can be measured"))
     return made.model, made.places
 
 

@@ -15,15 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from bnopt.algebra.base import Context
+from bnopt.calibration.nodes import OLDEST_OPSET, NodeWriter
 from bnopt.graph.names import Names
 from bnopt.graph.uses import operands_of
-
-OLDEST_OPSET = 7
-"""Before it, operators do not broadcast as numpy does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +106,12 @@ def tapped(context: Context, taps: Sequence[Tap]) -> Tapped:
     # every tensor until the end: that takes the memory of them all, and each is out of the cache.
     position = {key: number for number, key in enumerate(twins)}
     places = [
-        writer.reduce(tensors[key], axis, tuple(names))
+        writer.tap(tensors[key], axis, tuple(names))
         for (key, axis), names in sorted(sites.items(), key=lambda item: -position[item[0][0]])
     ]
     graph.outputs.clear()
     graph.outputs.extend(writer.outputs)
-    _prune(graph)
+    prune(graph)
     return Tapped(copy, tuple(places), tuple(notes))
 
 
@@ -141,53 +138,46 @@ def _batch_norms(count: int) -> str:
     return f"{count} batch norm{'' if count == 1 else 's'}"
 
 
-class _Writer:
-    """Appends reduction nodes to a graph."""
+class _Writer(NodeWriter):
+    """Appends what a tap needs, and remembers what comes out."""
 
     def __init__(self, graph: ir.Graph, names: Names, opset: int) -> None:
+        super().__init__(graph, names, opset)
         self.outputs: list[ir.Value] = []
-        self._graph = graph
-        self._names = names
-        self._opset = opset
 
-    def reduce(self, tensor: _Tensor, axis: int, sites: tuple[str, ...]) -> Place:
-        axes = [other for other in range(tensor.rank) if other != axis]
+    def tap(self, tensor: _Tensor, axis: int, sites: tuple[str, ...]) -> Place:
         double = tensor.rank == 2 or tensor.dtype == ir.DataType.DOUBLE
         dtype = ir.DataType.DOUBLE if double else ir.DataType.FLOAT
         data = tensor.value
         if tensor.dtype != dtype:
-            data = self._node("Cast", data, attributes=[ir.AttrInt64("to", dtype)])
-        shift = self._reduce("ReduceMean", data, axes, keep=True)
-        deviation = self._node("Sub", data, shift)
-        total = self._reduce("ReduceSum", deviation, axes)
-        squares = self._reduce("ReduceSum", self._node("Mul", deviation, deviation), axes)
-        for output in (shift, total, squares):
-            output.type = ir.TensorType(dtype)
-        size = self._node("Size", tensor.value)
+            data = self.cast(data, dtype)
+        size = self.node("Size", tensor.value)
         size.type = ir.TensorType(ir.DataType.INT64)
-        made = (shift, total, squares, size)
+        made = (*reduced(self, data, tensor.rank, axis, dtype), size)
         self.outputs.extend(made)
         return Place(sites, *(output.name or "" for output in made))
 
-    def _reduce(
-        self, op_type: str, value: ir.Value, axes: Sequence[int], *, keep: bool = False
-    ) -> ir.Value:
-        attributes = [ir.AttrInt64("keepdims", int(keep))]
-        # Where the axes stand changed in operator set 13 for ReduceSum, in 18 for the others.
-        if self._opset < (13 if op_type == "ReduceSum" else 18):
-            return self._node(op_type, value, attributes=[*attributes, ir.AttrInt64s("axes", axes)])
-        tensor = ir.tensor(np.array(axes, np.int64))
-        constant = self._node("Constant", attributes=[ir.AttrTensor("value", tensor)])
-        return self._node(op_type, value, constant, attributes=attributes)
 
-    def _node(
-        self, op_type: str, *inputs: ir.Value, attributes: Sequence[ir.Attr] = ()
-    ) -> ir.Value:
-        node = ir.Node("", op_type, inputs, attributes, num_outputs=1)
-        node.name = self._names.fresh(f"bnopt_{op_type.lower()}")
-        node.outputs[0].name = self._names.fresh(f"{node.name}_out")
-        self._graph.append(node)
-        return node.outputs[0]
+def reduced(
+    writer: NodeWriter, data: ir.Value, rank: int, axis: int, dtype: ir.DataType
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Write the nodes that take shift, total and squares (see `Place`) of a tensor.
+
+    Args:
+        writer: Of its graph.
+        data: The tensor.
+        rank: Its rank.
+        axis: Its channel axis.
+        dtype: Its data type, in which everything is computed.
+    """
+    axes = [other for other in range(rank) if other != axis]
+    shift = writer.reduce("ReduceMean", data, axes, keep=True)
+    deviation = writer.node("Sub", data, shift)
+    total = writer.reduce("ReduceSum", deviation, axes)
+    squares = writer.reduce("ReduceSum", writer.node("Mul", deviation, deviation), axes)
+    for output in (shift, total, squares):
+        output.type = ir.TensorType(dtype)
+    return shift, total, squares
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
@@ -198,7 +188,7 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _prune(graph: ir.Graph) -> None:
+def prune(graph: ir.Graph) -> None:
     """Remove the nodes and initializers that no output needs; inputs stay."""
     live: set[int] = set()
     seen: set[int] = set()

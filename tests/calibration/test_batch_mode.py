@@ -52,7 +52,8 @@ def normalised(x, gamma, beta, epsilon=1e-5):
     shape = [1, -1] + [1] * (x.ndim - 2)
     gamma, beta = (np.asarray(v, np.float64).reshape(shape) for v in (gamma, beta))
     x = x.astype(np.float64)
-    variance = x.var(axes, keepdims=True)
+    # An attribute holds single precision.
+    variance, epsilon = x.var(axes, keepdims=True), float(np.float32(epsilon))
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(
         variance + float(np.float32(epsilon))
     ) * gamma + beta
@@ -192,8 +193,8 @@ def test_a_small_variance_on_a_large_mean(ratio: float, provider: str) -> None:
     _, moments = batched(model(text, **statistics(4)), {"x": x}, provider)
     (found,) = moments.values()
     exact = Moments.of(x)
-    # A mean is stored in single precision: a hundredth of its rounding is lost here.
-    allowed = 1e-8 * ratio + 1e-8
+    # What is fused sums in single precision, what is not corrects that.
+    allowed = 3e-7 * ratio if provider == "cpu" else 1e-8 * ratio
     assert (np.abs(found.mean - exact.mean) <= allowed).all()
     np.testing.assert_allclose(found.variance, exact.variance, rtol=1e-5)
 
@@ -222,14 +223,14 @@ def test_a_constant_channel_is_its_shift(provider: str) -> None:
 def test_what_only_outputs_need_is_removed() -> None:
     proto = model(
         """g (float[N,4,6] x) => (float[N,4,6] z) {
-        y = BatchNormalization(x, g, b, m, v)  z = Add(y, K) }""",
+        y = BatchNormalization(x, g, b, m, v)  z = PRelu(y, K) }""",
         K=normal(4, 6),
         **statistics(4),
     )
     graph = ir.from_proto(proto)
     slots, _ = make_ordinary(graph, Context.of(graph))
     made = batch_mode(graph, slots).model
-    assert "Add" not in {node.op_type for node in made.graph}
+    assert "PRelu" not in {node.op_type for node in made.graph}
     assert not {"K", "m", "v"} & set(made.graph.initializers)
     assert {"g", "b"} <= set(made.graph.initializers)
 
