@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bnopt.api import validate as validate
     from bnopt.errors import BnoptError as BnoptError
     from bnopt.errors import RefusalError as RefusalError
+    from bnopt.runtime.images import ImageFolder as ImageFolder
+    from bnopt.runtime.preprocess import Preprocess as Preprocess
 
 _LAZY = {
     "CalibrateResult": "bnopt.api",
@@ -36,6 +38,8 @@ _LAZY = {
     "validate": "bnopt.api",
     "BnoptError": "bnopt.errors",
     "RefusalError": "bnopt.errors",
+    "ImageFolder": "bnopt.runtime.images",
+    "Preprocess": "bnopt.runtime.preprocess",
 }
 _LAZY_MODULES = {"passes", "testing"}
 
@@ -44,7 +48,9 @@ __all__ = [
     "CalibrateResult",
     "CheckResult",
     "FoldResult",
+    "ImageFolder",
     "InspectResult",
+    "Preprocess",
     "RefusalError",
     "__version__",
     "calibrate",

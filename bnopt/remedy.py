@@ -145,6 +145,7 @@ def calibrated(source: Source, wish: Wish, tell: Progress) -> Generator[Calibrat
             open=lambda inputs: _open(wish, inputs),
             engine=engine,
             provider=wish.provider,
+            seed=wish.seed,
             resume=wish.resume,
             tell=tell,
         )
@@ -246,6 +247,7 @@ def _prove(
         open=lambda inputs: open_dataset(feeds, inputs),
         engine=LocalEngine(),
         provider=wish.provider,
+        seed=None,
         resume=None,
         tell=lambda stage, done, total: None,
     )

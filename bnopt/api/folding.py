@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
@@ -89,6 +89,9 @@ def fold(
     target = target_of(given, output, in_place)
     load_seconds = clock.lap()
     repaired = Repaired(given)
+    if isinstance(data, Iterator):
+        # It is read more than once: to check, to calibrate, to validate.
+        data = list(data)
     if training_mode == "eval":
         repaired = repair(given, data, set_inputs, providers[0] if providers else "cpu", tell)
     source = repaired.source

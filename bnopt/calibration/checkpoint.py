@@ -162,14 +162,27 @@ def fingerprint(model: ir.Model) -> str:
     return digest.hexdigest()
 
 
-def identify(dataset: Dataset) -> str:
-    """A digest of how a dataset is cut into feeds, and of its first one."""
+def identify(dataset: Dataset, seed: int | None) -> str:
+    """A digest of a dataset: its files as they are, how it is cut into feeds, the first of them."""
     digest = hashlib.sha256()
-    digest.update(repr((dataset.total, dataset.samples, dataset.batch_size)).encode())
+    cut = (dataset.total, dataset.samples, dataset.batch_size, seed)
+    digest.update(repr((cut, _stamp(Path(dataset.where)))).encode())
     for name, array in sorted(next(iter(dataset.feeds(0, 1)), {}).items()):
         digest.update(repr((name, array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """How many files there are, their bytes, and when the last of them was written."""
+    try:
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        stats = [file.stat() for file in files]
+    except OSError:
+        return None
+    if not stats:
+        return None
+    return len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
 
 
 def _read(arrays: dict[str, NDArray[Any]], parts: dict[str, list[int]], name: str) -> Part:

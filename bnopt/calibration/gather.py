@@ -17,7 +17,6 @@ from bnopt.calibration.taps import Tap, Tapped, tapped
 from bnopt.evidence import Measured
 from bnopt.io import stage
 from bnopt.runtime.dataset import open_dataset
-from bnopt.runtime.feeds import batch_symbol
 from bnopt.runtime.interface import read_interface
 
 if TYPE_CHECKING:
@@ -81,8 +80,7 @@ def gather(
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bnopt-"))
         path = stack.enter_context(stage(found.model, Path(folder) / "tapped.onnx")).path
         inputs = read_interface(path).inputs
-        size = None if batch_symbol(inputs) is None else BATCH
-        dataset = open_dataset(data, inputs, batch_size=size, max_samples=max_samples)
+        dataset = open_dataset(data, inputs, max_samples=max_samples, usual=BATCH)
         engine = LocalEngine(timeout)
         task = Task(path, found.places, inputs, dataset, provider, singly=True)
         tell = progress or _silent

@@ -74,6 +74,7 @@ class Session:
         open: Makes the dataset, given the inputs of the model.
         engine: Where to run.
         provider: `cpu` or `cuda`.
+        seed: Of the order of the samples.
         resume: Where to keep partial moments; None keeps none.
         tell: Called with (stage, samples done, samples in all).
     """
@@ -81,6 +82,7 @@ class Session:
     open: Open
     engine: Engine
     provider: str
+    seed: int | None
     resume: Path | None
     tell: Callable[[str, int, int], None]
 
@@ -162,7 +164,11 @@ def _measure(
             inputs = read_interface(path).inputs
             if dataset is None or state is None:
                 dataset = session.open(inputs)
-                about = {"model": identity, "data": identify(dataset), "method": method}
+                about = {
+                    "model": identity,
+                    "data": identify(dataset, session.seed),
+                    "method": method,
+                }
                 state = Checkpoint.open(session.resume, about)
                 resumed = state.feeds
             task = Task(path, places, inputs, dataset, session.provider)

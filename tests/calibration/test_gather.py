@@ -13,7 +13,7 @@ from measuring import assert_moments, showing, tap
 
 from bnopt import io
 from bnopt.algebra.base import Context
-from bnopt.calibration import gather as gather_module
+from bnopt.calibration import runner
 from bnopt.calibration.gather import gather
 from bnopt.calibration.taps import Tap, tapped
 from bnopt.errors import DataError, ExecutionError
@@ -62,8 +62,8 @@ def test_small_networks_at_every_opset(opset, samples, offset, seed) -> None:
 
 
 def test_samples_are_cut_into_feeds_and_chunks(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(gather_module, "CHUNK_BYTES", 9 * 768)
-    proto, x = conv_bn(), normal(19, 3, 8, 8)
+    monkeypatch.setattr(runner, "CHUNK_BYTES", 9 * 768)
+    proto, x = conv_bn(), normal(43, 3, 8, 8)
     np.savez(tmp_path / "d.npz", x=x)
     graph = ir.from_proto(proto)
     steps = []
@@ -71,12 +71,12 @@ def test_samples_are_cut_into_feeds_and_chunks(tmp_path, monkeypatch) -> None:
         graph, [tap(graph, "c")], tmp_path / "d.npz", progress=lambda *step: steps.append(step)
     )
     assert_moments(found.moments["c"], run(showing(proto, "c"), x=x)[0])
-    assert found.samples == found.moments["c"].samples == 19
-    # One feed of a sample and one of 8 fit into a chunk; the others stand alone.
-    assert steps == [("measure", 0, 4), ("measure", 2, 4), ("measure", 3, 4), ("measure", 4, 4)]
+    assert found.samples == found.moments["c"].samples == 43
+    # A step is a shard of four feeds; with such small chunks each feed is one by itself.
+    assert steps == [("measure", 0, 43), ("measure", 32, 43), ("measure", 43, 43)]
     less = gather(graph, [tap(graph, "c")], tmp_path / "d.npz", max_samples=5)
     assert less.samples == 5
-    assert "first 5 of 19" in less.notes[0]
+    assert "first 5 of 43" in less.notes[0]
 
 
 def test_a_fixed_batch_and_samples_that_do_not_fill_one(tmp_path) -> None:
