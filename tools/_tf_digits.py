@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import onnx
 import tensorflow as tf
+from _tf_scripts import Script, Tower
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tf2onnx.tfonnx import process_tf_graph
@@ -30,10 +33,12 @@ tf1.disable_v2_behavior()
 tf1.logging.set_verbosity(tf1.logging.ERROR)
 warnings.filterwarnings("ignore", message=r".*`tf\.layers\.", category=UserWarning)
 
-INPUT, OUTPUT = "image", "logits"
+INPUT, SWITCH, OUTPUT = "image", "is_training", "logits"
+TRAINED, OWN = "trained_logits", "inference"
 BATCH = 32
 EPSILON = 1e-3
 OPSET = 17
+SCRIPT = Script()
 SPLIT_SEED = 7
 TEST_IMAGES = 360
 
@@ -95,13 +100,25 @@ class Network:
         decay: `momentum` of the batch norms: the share that a moving average keeps at each step.
         seed: Of the initial weights and of the order of the images.
         learning_rate: Adam's, constant.
+        batch: Images in a batch.
+        script: How the code is written. Only its `fused`, `affine` and `switch` may change the
+            weights that a seed trains.
     """
 
     def __init__(
-        self, data: Digits, *, decay: float, seed: int, learning_rate: float = 1e-3
+        self,
+        data: Digits,
+        *,
+        decay: float,
+        seed: int,
+        learning_rate: float = 1e-3,
+        batch: int = BATCH,
+        script: Script = SCRIPT,
     ) -> None:
         self.data = data
         self.steps = 0
+        self._batch = batch
+        self._script = script
         self._random = np.random.default_rng(seed)
         self._order = np.zeros(0, np.int64)
         self._graph = tf.Graph()
@@ -109,16 +126,20 @@ class Network:
             tf1.set_random_seed(seed)
             self._images = tf1.placeholder(tf.float32, [None, 8, 8, 1], INPUT)
             self._labels = tf1.placeholder(tf.int64, [None])
-            logits, normalised = _tower(self._images, training=True, decay=decay)
+            self._training = tf1.placeholder(tf.bool, [], SWITCH) if script.switch else True
+            logits, normalised = _tower(self._images, script, training=self._training, decay=decay)
+            self._weights = tf1.trainable_variables()
             self._moments = [tf.nn.moments(x, list(range(x.shape.rank - 1))) for x in normalised]
-            answers, _ = _tower(self._images, training=False, decay=decay)
+            answers, self._inner = _tower(self._images, script, training=False, decay=decay)
             self._logits = tf.identity(answers, OUTPUT)
+            tf.identity(logits, TRAINED)
             loss = tf.reduce_mean(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(labels=self._labels, logits=logits)
             )
-            with tf.control_dependencies(tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)):
+            updates = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS) if script.updates else []
+            with tf.control_dependencies(updates):
                 self._train = tf1.train.AdamOptimizer(learning_rate).minimize(loss)
-            variables = tf1.global_variables()
+            variables = tf1.global_variables(f"digits/{OWN}/" if script.own_norms else None)
             self._means = [v for v in variables if v.name.endswith("moving_mean:0")]
             self._variances = [v for v in variables if v.name.endswith("moving_variance:0")]
             # One thread: sums in a fixed order, so that a seed trains the same network again.
@@ -129,22 +150,42 @@ class Network:
     def train_to(self, steps: int) -> None:
         """Train until `steps` batches have been seen since the start."""
         for _ in range(steps - self.steps):
-            if len(self._order) < BATCH:
+            if len(self._order) < self._batch:
                 self._order = self._random.permutation(len(self.data.train_x))
-            chosen, self._order = self._order[:BATCH], self._order[BATCH:]
+            chosen, self._order = self._order[: self._batch], self._order[self._batch :]
             images, labels = self.data.train_x[chosen], self.data.train_y[chosen]
-            self._session.run(self._train, {self._images: images, self._labels: labels})
+            self._session.run(self._train, {**self._fed(images), self._labels: labels})
         self.steps = max(self.steps, steps)
 
+    def weights(self) -> dict[str, np.ndarray]:
+        """All that is trained, by the names of its variables."""
+        return self._session.run({variable.name: variable for variable in self._weights})
+
     def moving(self) -> Moments:
-        """The moving averages as they are now."""
+        """The moving averages of the tower for inference as they are now."""
         means, variances = self._session.run([self._means, self._variances])
         return Moments(tuple(means), tuple(variances))
 
     def exact(self) -> Moments:
         """What the weights of now deserve: moments over all training images as one batch."""
-        found = self._session.run(self._moments, {self._images: self.data.train_x})
+        found = self._session.run(self._moments, self._fed(self.data.train_x))
         return Moments(*(tuple(column) for column in zip(*found, strict=True)))
+
+    def settled(self, images: np.ndarray) -> Moments:
+        """Moments of what the tower for inference normalises, those of one layer after another.
+
+        Each layer is measured with those before it settled, so that the moments fit each other
+        also where this tower has not the gammas and betas of the trained one.
+        """
+        found = self.moving()
+        for place, inner in enumerate(self._inner):
+            with self._holding(found):
+                x = self._session.run(inner, {self._images: images})
+            numbers = x.reshape(-1, x.shape[-1]).astype(np.float64)
+            means, variances = list(found.means), list(found.variances)
+            means[place], variances[place] = numbers.mean(axis=0), numbers.var(axis=0)
+            found = Moments(tuple(means), tuple(variances))
+        return found
 
     def accuracy(self, statistics: Moments | None = None) -> float:
         """Share of test images read right in inference mode.
@@ -152,40 +193,55 @@ class Network:
         Args:
             statistics: To normalise with, in place of the moving averages.
         """
-        feed = {self._images: self.data.test_x}
-        if statistics is None:
-            return self._right(feed)
-        kept = self.moving()
-        self._store(statistics)
-        try:
-            return self._right(feed)
-        finally:
-            self._store(kept)
+        with self._holding(statistics):
+            answers = self._session.run(self._logits, {self._images: self.data.test_x})
+        return float((answers.argmax(axis=1) == self.data.test_y).mean())
 
-    def export(self, path: Path) -> None:
-        """Freeze the inference tower and write it as ONNX, one node for each batch norm.
+    def export(
+        self, path: Path, *, statistics: Moments | None = None, tower: Tower = "inference"
+    ) -> None:
+        """Freeze a tower and write it as ONNX, a fused batch norm as one node.
 
         Neither TensorFlow's grappler nor tf2onnx's optimizers run: both fold batch norms into
         convolutions, and bury what is wrong with them.
+
+        Args:
+            path: Where to.
+            statistics: To export in place of the moving averages.
+            tower: Which one; that which is trained has a switch as its second input if the script
+                says so.
         """
-        frozen = tf1.graph_util.convert_variables_to_constants(
-            self._session, self._graph.as_graph_def(), [OUTPUT]
-        )
+        inputs = [INPUT, SWITCH] if tower == "trained" and self._script.switch else [INPUT]
+        output = TRAINED if tower == "trained" else OUTPUT
+        with self._holding(statistics):
+            frozen = tf1.graph_util.convert_variables_to_constants(
+                self._session, self._graph.as_graph_def(), [output]
+            )
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(frozen, name="")
-            names = {f"{name}:0": name for name in (INPUT, OUTPUT)}
             converted = process_tf_graph(
                 graph,
                 opset=OPSET,
-                input_names=[f"{INPUT}:0"],
-                output_names=[f"{OUTPUT}:0"],
-                tensors_to_rename=names,
+                input_names=[f"{name}:0" for name in inputs],
+                output_names=[f"{output}:0"],
+                tensors_to_rename={**{f"{name}:0": name for name in inputs}, f"{output}:0": OUTPUT},
             )
         onnx.save(converted.make_model("digits"), path)
 
-    def _right(self, feed: dict[object, np.ndarray]) -> float:
-        answers = self._session.run(self._logits, feed).argmax(axis=1)
-        return float((answers == self.data.test_y).mean())
+    def _fed(self, images: np.ndarray) -> dict[tf.Tensor, object]:
+        """What the trained tower is fed in training."""
+        feed: dict[tf.Tensor, object] = {self._images: images}
+        return {**feed, self._training: True} if self._script.switch else feed
+
+    @contextmanager
+    def _holding(self, statistics: Moments | None) -> Iterator[None]:
+        """With other moving averages in the tower for inference."""
+        kept = self.moving()
+        try:
+            self._store(statistics or kept)
+            yield
+        finally:
+            self._store(kept)
 
     def _store(self, statistics: Moments) -> None:
         variables = [*self._means, *self._variances]
@@ -195,22 +251,32 @@ class Network:
             variable.load(value, self._session)
 
 
-def _tower(images: tf.Tensor, *, training: bool, decay: float) -> tuple[tf.Tensor, list[tf.Tensor]]:
+def _tower(
+    images: tf.Tensor, script: Script, *, training: bool | tf.Tensor, decay: float
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """Logits (N, 10), and what each batch norm normalises; a second tower shares the variables."""
     normalised: list[tf.Tensor] = []
+    options = {
+        "training": training,
+        "momentum": decay,
+        "epsilon": EPSILON,
+        "fused": script.fused,
+        "center": script.affine,
+        "scale": script.affine,
+    }
+    own = script.own_norms and training is False
 
     def norm(x: tf.Tensor, name: str) -> tf.Tensor:
         normalised.append(x)
-        layer = tf1.layers.batch_normalization
-        y = layer(x, training=training, momentum=decay, epsilon=EPSILON, fused=True, name=name)
-        return tf.nn.relu(y)
+        with _scope(OWN) if own else nullcontext():
+            return tf.nn.relu(tf1.layers.batch_normalization(x, name=name, **options))
 
     def conv(x: tf.Tensor, channels: int, stride: int, name: str) -> tf.Tensor:
         layer = tf1.layers.conv2d
         y = layer(x, channels, 3, stride, "same", use_bias=False, name=name)
         return norm(y, f"{name}_bn")
 
-    with tf1.variable_scope("digits", reuse=tf1.AUTO_REUSE):
+    with _scope("digits"):
         x = conv(images, 16, 1, "conv1")
         x = conv(x, 16, 2, "conv2")
         x = conv(x, 32, 1, "conv3")
@@ -218,3 +284,7 @@ def _tower(images: tf.Tensor, *, training: bool, decay: float) -> tuple[tf.Tenso
         # As an image of one pixel: only then is the fused kernel, and so one node, used.
         x = norm(tf.reshape(x, [-1, 1, 1, 32]), "dense_bn")
         return tf1.layers.dense(tf.reshape(x, [-1, 32]), 10, name="output"), normalised
+
+
+def _scope(name: str) -> AbstractContextManager[object]:
+    return tf1.variable_scope(name, reuse=tf1.AUTO_REUSE)

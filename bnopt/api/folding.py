@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from bnopt.delivery import Clock, Progress, Proof, prove_and_write, silent
 from bnopt.errors import UsageError
@@ -91,7 +91,7 @@ def fold(
     repaired = Repaired(given)
     if isinstance(data, Iterator):
         # It is read more than once: to check, to calibrate, to validate.
-        data = list(data)
+        data = list(cast("Iterator[Mapping[str, Any]]", data))
     if training_mode == "eval":
         repaired = repair(given, data, set_inputs, providers[0] if providers else "cpu", tell)
     source = repaired.source

@@ -15,7 +15,7 @@ import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -158,7 +158,7 @@ def fingerprint(model: ir.Model) -> str:
         tensor = value.const_value
         if tensor is not None:
             digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape.numpy()))).encode())
-            digest.update(memoryview(np.ascontiguousarray(tensor.numpy()).view(np.uint8)))
+            digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
     return digest.hexdigest()
 
 
@@ -167,9 +167,10 @@ def identify(dataset: Dataset, seed: int | None) -> str:
     digest = hashlib.sha256()
     cut = (dataset.total, dataset.samples, dataset.batch_size, seed)
     digest.update(repr((cut, _stamp(Path(dataset.where)))).encode())
-    for name, array in sorted(next(iter(dataset.feeds(0, 1)), {}).items()):
-        digest.update(repr((name, array.shape, array.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for feed in dataset.feeds(0, 1):
+        for name, array in sorted(feed.items()):
+            digest.update(repr((name, array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
@@ -201,7 +202,7 @@ def _replace(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with fresh.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **cast("Any", arrays))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
