@@ -263,9 +263,12 @@ CALIBRATION_REASONS: dict[str, Reason] = _table(
         "mean and variance are no longer apart from gamma and beta",
         """An exporter has turned the batch norm into a multiplication and an addition of
         constants: gamma / sqrt(variance + epsilon) and beta - mean * that. New moments say what
-        mean and variance should be, but not what gamma and beta were. Export again without
-        optimizers (tf2onnx: optimizers={}), so that the four stay apart; for a model that was
-        folded by mistake there is no other way.""",
+        mean and variance should be, but not what gamma and beta were. Export again in a way that
+        leaves the four apart (Keras and tf.layers: fused=True; without the optimizers of
+        TensorFlow and tf2onnx). If the statistics were never updated, mean is 0 and variance 1,
+        and gamma and beta are known: where the numbers show this the batch norm is calibrated,
+        where you know it say --assume-never-updated. What went into the weights of a convolution
+        is lost in any case.""",
     ),
 )
 """Why `calibrate` left a batch norm as it was, where no reason of `REASONS` says it."""

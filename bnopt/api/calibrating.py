@@ -36,6 +36,7 @@ def calibrate(
     resume: str | os.PathLike[str] | None = None,
     set_inputs: Mapping[str, object] | None = None,
     provider: str = "cpu",
+    assume_never_updated: bool = False,
     validate: bool = True,
     progress: Progress | None = None,
 ) -> CalibrateResult:
@@ -67,6 +68,9 @@ def calibrate(
             is not run again; it is removed when the run is complete.
         set_inputs: As for `fold`: what is calibrated is the model with these inputs set.
         provider: Execution provider to run on, `cpu` or `cuda`.
+        assume_never_updated: Whether batch norms that an exporter has merged into Mul and Add may
+            be taken for ones with mean 0 and variance 1, so that gamma and beta are known. Where
+            the numbers show it, they are in any case.
         validate: Whether to compare batch norms that had to be rewritten with the original, on one
             batch.
         progress: Called with (stage, done, total).
@@ -105,6 +109,7 @@ def calibrate(
         resume=partial,
         set_inputs=set_inputs,
         provider=provider,
+        assume_never_updated=assume_never_updated,
         validate=validate,
     )
     with calibrated(source, wish, tell) as result:

@@ -89,6 +89,12 @@ from bnopt.cli.progress import progress_bar
 )
 @set_input_option
 @click.option(
+    "--assume-never-updated",
+    is_flag=True,
+    help="Take batch norms that an exporter has merged into Mul and Add for ones with mean 0 and "
+    "variance 1; where the numbers show it, they are in any case.",
+)
+@click.option(
     "--no-validate",
     is_flag=True,
     help="Do not compare batch norms that had to be rewritten with the original.",
@@ -112,6 +118,7 @@ def command(
     workers: int | None,
     provider: str,
     set_inputs: dict[str, str],
+    assume_never_updated: bool,
     no_validate: bool,
     html: Path | None,
     as_json: bool,
@@ -157,6 +164,7 @@ def command(
             resume=resume,
             set_inputs=set_inputs,
             provider=provider,
+            assume_never_updated=assume_never_updated,
             validate=not no_validate,
             progress=progress,
         )

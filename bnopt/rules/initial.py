@@ -80,7 +80,7 @@ def _of_norm(norm: Norm) -> Initial:
     if norm.form != "decomposed" or norm.scale is None or norm.shift is None:
         return Initial(norm.site, None, None)
     no_shift = not norm.shift.any()
-    epsilon = _unit_variance(norm.scale)
+    epsilon = unit_variance(norm.scale)
     if epsilon is not None:
         mean = True if no_shift else None
         why = f"every channel is multiplied by 1 / sqrt(1 + {epsilon:g}), so variance is 1"
@@ -100,7 +100,7 @@ def _of_trace(trace: Trace) -> Initial:
     return Initial(trace.site, True, None, why)
 
 
-def _unit_variance(scale: npt.NDArray[np.float64]) -> float | None:
+def unit_variance(scale: npt.NDArray[np.float64]) -> float | None:
     """The epsilon with which every factor is 1 / sqrt(1 + epsilon); None if there is none."""
     for epsilon in EPSILONS:
         factor = 1 / np.sqrt(1 + epsilon)

@@ -1,0 +1,8 @@
+"""From a model with wrong statistics, or none, to one with those of given data."""
+
+from __future__ import annotations
+
+from bnopt.remedy.repair import Repaired, TrainingMode, repair
+from bnopt.remedy.run import Wish, calibrated
+
+__all__ = ["Repaired", "TrainingMode", "Wish", "calibrated", "repair"]
