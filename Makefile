@@ -20,10 +20,10 @@ endif
 READY := $(VENV)/.ready-$(EXTRAS)
 RUN := $(VENV)/bin/python
 
-.PHONY: help setup demo test lint format types contract corpus peers scale fuzz mutants detection confusion models clean
+.PHONY: help setup demo test lint format types contract corpus peers scale fuzz mutants detection calibration confusion models clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: PYTHON=$(PYTHON) EXTRAS=$(EXTRAS) JOBS=$(JOBS) CORPUS=$(CORPUS) PYTEST_ARGS="
 
 setup: $(READY) ## make .venv with bnopt, onnxruntime (CPU or GPU) and the development tools
@@ -80,6 +80,9 @@ mutants: $(READY) ## take away one exactness condition at a time; a test must fa
 
 detection: .out/detection-venv/.ready ## train in TensorFlow; from which step on half-converged statistics are caught
 	@.out/detection-venv/bin/python tools/detection_curve.py --jobs $(JOBS) --docs docs
+
+calibration: .out/detection-venv/.ready ## train in TensorFlow, break, calibrate: how much accuracy comes back
+	@.out/detection-venv/bin/python tools/calibration_table.py --jobs $(JOBS) --markdown docs/calibration_table.md
 
 .out/detection-venv/.ready: pyproject.toml
 	@mkdir -p .out

@@ -25,12 +25,14 @@ def insert(
     epsilon: float,
     dtype: np.dtype[Any],
     name: str,
+    mean: Array | None = None,
+    variance: Array | None = None,
     cast: bool = False,
 ) -> ir.Node:
     """Replace `nodes`, whose last one gives the result, by a batch norm of `source`.
 
-    Its mean is 0 and its variance 1. A BatchNormalization normalises along axis 1; where the
-    channels are elsewhere, Transposes move them there and back.
+    A BatchNormalization normalises along axis 1; where the channels are elsewhere, Transposes move
+    them there and back.
 
     Args:
         editor: Of the model.
@@ -43,6 +45,8 @@ def insert(
         epsilon: Added to the variance.
         dtype: Of the node's input and of all its parameters.
         name: What to name its parameters after.
+        mean: [C]; None for 0.
+        variance: [C]; None for 1.
         cast: Whether `source` has another type, and is to be cast first.
 
     Returns:
@@ -53,8 +57,8 @@ def insert(
     vectors = (
         (gamma, "scale"),
         (beta, "bias"),
-        (np.zeros(channels), "mean"),
-        (np.ones(channels), "variance"),
+        (np.zeros(channels) if mean is None else mean, "mean"),
+        (np.ones(channels) if variance is None else variance, "variance"),
     )
     norm = editor.new_node(
         last,

@@ -1,6 +1,7 @@
 """Batch norms that an exporter has turned into Mul and Add while their statistics were 0 and 1.
 
-    y = scale * x + shift,    scale = gamma / sqrt(variance + epsilon),    shift = beta - mean * scale
+    y = scale * x + shift
+    scale = gamma / sqrt(variance + epsilon),  shift = beta - mean * scale
 
 From the constants alone mean and variance cannot be told from gamma and beta. With mean 0 and
 variance 1, where statistics start, they can: gamma = scale * sqrt(1 + epsilon), beta = shift. That

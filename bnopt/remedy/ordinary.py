@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnopt.calibration.merged import Merged
     from bnopt.calibration.slots import Slot
     from bnopt.rules import View
+    from bnopt.rules.norms import Norm
     from bnopt.source import Source
 
 
@@ -67,24 +68,37 @@ def make_ordinary(
     silenced = dropout.switch_off(work, Context.of(work))
     if silenced:
         notes.append(f"Dropout in training mode switched off: {', '.join(silenced)}")
+    inputs = [value.name for value in work.graph.inputs]
     context = Context.of(work)
-    view = ViewOf.of(work, context)
-    norms = view.norms
-    slots, kept = merged.make_nodes(work, context, _merged(view, assume_never_updated))
-    more, rest = written_out.make_nodes(work, Context.of(work))
+    place = {norm.site: number for number, norm in enumerate(ViewOf.of(work, context).norms)}
+    slots, kept = written_out.make_nodes(work, context)
+    context = Context.of(work)
+    chains = _merged(ViewOf.of(work, context), assume_never_updated)
+    more, rest = merged.make_nodes(work, context, chains)
     slots, kept = [*slots, *more], [*kept, *rest]
     more, rest = ordinary.make_ordinary(work, Context.of(work), [slot.node for slot in slots])
-    place = {norm.site: number for number, norm in enumerate(norms)}
-    slots = sorted([*slots, *more], key=lambda slot: place.get(slot.site, len(place)))
-    known = {one.site for one in (*slots, *kept, *rest)}
-    for norm in norms:
-        if norm.site not in known:
-            reason = "merged-statistics" if norm.refusal is None else norm.refusal.reason
-            why = f"'{norm.name}' no longer holds its mean and variance apart from gamma and beta"
-            message = why if norm.refusal is None else norm.refusal.message
-            rest.append(Uncalibrated(norm.site, norm.name, norm.form, reason, message))
-    kept = sorted([*kept, *rest], key=lambda one: place.get(one.site, len(place)))
+    slots, kept = [*slots, *more], [*kept, *rest]
+    made = {slot.node for slot in slots}
+    known = {one.site for one in kept}
+    for norm in ViewOf.of(work, Context.of(work)).norms:
+        if norm.node not in made and norm.site not in known:
+            kept.append(_left(norm))
+    left = {value.name for value in work.graph.inputs}
+    if gone := [f"'{name}'" for name in inputs if name not in left]:
+        notes.append(f"inputs with default values that nothing reads any more: {', '.join(gone)}")
+    slots.sort(key=lambda slot: place.get(slot.site, len(place)))
+    kept.sort(key=lambda one: place.get(one.site, len(place)))
     return Ordinary(work, tuple(slots), tuple(kept), tuple(notes), tuple(silenced))
+
+
+def _left(norm: Norm) -> Uncalibrated:
+    """A batch norm that nothing above could make ordinary, or said why not."""
+    if norm.refusal is not None:
+        reason, message = norm.refusal.reason, norm.refusal.message
+    else:
+        reason = "merged-statistics"
+        message = f"'{norm.name}' no longer holds its mean and variance apart from gamma and beta"
+    return Uncalibrated(norm.site, norm.name, norm.form, reason, message)
 
 
 def _merged(view: View, assume: bool) -> list[Merged]:

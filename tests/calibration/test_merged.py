@@ -25,7 +25,7 @@ def chain(text: str = NCHW, scale=FACTOR, opset: int = 17):
     return model(text, opset, W=normal(4, 3, 3, 3), S=np.array(scales), B=normal(4).reshape(shape))
 
 
-def wanted(text: str, gamma) -> np.ndarray:
+def wanted(form: str, gamma) -> np.ndarray:
     c = run(
         model(
             "g (float[N,3,8,8] x) => (float[N,4,6,6] c) { c = Conv(x, W) }", W=normal(4, 3, 3, 3)
@@ -36,7 +36,7 @@ def wanted(text: str, gamma) -> np.ndarray:
     mean, variance = (f(c, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.var))
     gamma = np.broadcast_to(gamma, (4,)).reshape(1, 4, 1, 1)
     y = gamma * (c - mean) / np.sqrt(variance + 1e-3) + normal(4).reshape(1, 4, 1, 1)
-    return y if text == NCHW else y.transpose(0, 2, 3, 1)
+    return y if form == NCHW else y.transpose(0, 2, 3, 1)
 
 
 @pytest.mark.parametrize("text", [NCHW, NHWC])
