@@ -36,7 +36,8 @@ REASONS: dict[str, Reason] = _table(
         more than one output before opset 14, is_test=0 before opset 7), so it is not a fixed
         affine and has no exact fold. The output for one sample depends on the others in its
         batch. Export the model in inference mode: model.eval() in PyTorch, training=False in
-        Keras, is_training=False in TensorFlow 1.""",
+        Keras, is_training=False in TensorFlow 1; or let `bnopt calibrate` put it into inference
+        mode, with statistics from data.""",
     ),
     (
         "batch-statistics",
@@ -44,7 +45,9 @@ REASONS: dict[str, Reason] = _table(
         """The node is written in inference mode, but its mean or variance is computed in the
         graph from the very tensor it normalises: batch statistics in disguise, as
         track_running_stats=False exports it. It is not a fixed affine, so there is nothing to
-        fold.""",
+        fold. `bnopt calibrate` puts an ordinary batch norm in its place, with statistics from
+        data, unless what is computed is not mean and population variance of one tensor (weighted
+        moments, renorm).""",
     ),
     (
         "dynamic-statistics",

@@ -338,3 +338,19 @@ def test_arguments_that_make_no_sense(options) -> None:
 def test_data_that_does_not_fit() -> None:
     with pytest.raises(DataError, match="shape"):
         bnopt.calibrate(conv_bn(), {"x": normal(8, 3, 7, 8)})
+
+
+def test_what_an_exporter_has_folded_is_said() -> None:
+    text = """g (float[N,3,8,8] x) => (float[N,4,6,6] y) {
+        y = Conv(x, W_weights_fused_bn, b_bias_fused_bn) }"""
+    proto = model(text, W_weights_fused_bn=normal(4, 3, 3, 3), b_bias_fused_bn=normal(4))
+    with pytest.raises(RefusalError, match="an exporter has folded 1 of them"):
+        bnopt.calibrate(proto, {"x": normal(8, 3, 8, 8)})
+    text = text.replace("y = Conv", "c = Conv").replace(
+        " }", " y = BatchNormalization(c, g, b, m, v) }"
+    )
+    proto = model(
+        text, W_weights_fused_bn=normal(4, 3, 3, 3), b_bias_fused_bn=normal(4), **statistics(4)
+    )
+    result = bnopt.calibrate(proto, {"x": normal(8, 3, 8, 8)})
+    assert "folded into weights by an exporter, so not calibrated: 1" in result.notes

@@ -28,6 +28,7 @@ class Ordinary:
         kept: Those that cannot.
         notes: What was done to the model.
         silenced: Names of Dropout nodes that were switched off.
+        folded: Names of operators whose weights hold a batch norm that an exporter has folded.
     """
 
     model: ir.Model
@@ -35,6 +36,7 @@ class Ordinary:
     kept: tuple[Uncalibrated, ...]
     notes: tuple[str, ...]
     silenced: tuple[str, ...]
+    folded: tuple[str, ...]
 
 
 def make_ordinary(
@@ -70,7 +72,9 @@ def make_ordinary(
         notes.append(f"Dropout in training mode switched off: {', '.join(silenced)}")
     inputs = [value.name for value in work.graph.inputs]
     context = Context.of(work)
-    place = {norm.site: number for number, norm in enumerate(ViewOf.of(work, context).norms)}
+    view = ViewOf.of(work, context)
+    folded = tuple(trace.name for trace in view.traces)
+    place = {norm.site: number for number, norm in enumerate(view.norms)}
     slots, kept = written_out.make_nodes(work, context)
     context = Context.of(work)
     chains = _merged(ViewOf.of(work, context), assume_never_updated)
@@ -88,7 +92,9 @@ def make_ordinary(
         notes.append(f"inputs with default values that nothing reads any more: {', '.join(gone)}")
     slots.sort(key=lambda slot: place.get(slot.site, len(place)))
     kept.sort(key=lambda one: place.get(one.site, len(place)))
-    return Ordinary(work, tuple(slots), tuple(kept), tuple(notes), tuple(silenced))
+    if folded:
+        notes.append(f"folded into weights by an exporter, so not calibrated: {len(folded)}")
+    return Ordinary(work, tuple(slots), tuple(kept), tuple(notes), tuple(silenced), folded)
 
 
 def _left(norm: Norm) -> Uncalibrated:

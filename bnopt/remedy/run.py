@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 from bnopt.delivery import Clock, Progress
 from bnopt.errors import RefusalError, UsageError
 from bnopt.evidence import Uncalibrated
-from bnopt.remedy.ordinary import make_ordinary
+from bnopt.remedy.ordinary import Ordinary, make_ordinary
 from bnopt.remedy.proof import prove
 from bnopt.results import CalibrateResult, Engine, Method, Timings
 
@@ -66,7 +66,7 @@ def calibrated(source: Source, wish: Wish, tell: Progress) -> Generator[Calibrat
     tell("plan", 0, 1)
     ready = make_ordinary(source, wish.set_inputs, wish.assume_never_updated)
     if not ready.slots:
-        raise RefusalError(_nothing(ready.kept))
+        raise RefusalError(_nothing(ready))
     planned = clock.lap()
     before = ready.model.clone() if any(slot.rewritten for slot in ready.slots) else None
     with _engine(wish) as engine:
@@ -146,8 +146,14 @@ def _engine(wish: Wish) -> AbstractContextManager[EngineOf]:
     return nullcontext(LocalEngine())
 
 
-def _nothing(kept: Sequence[Uncalibrated]) -> str:
-    if not kept:
-        return "the model has no batch norm that could be calibrated"
-    more = f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
-    return f"no batch norm can be calibrated: {kept[0].reason}: {kept[0].message}{more}"
+def _nothing(ready: Ordinary) -> str:
+    kept, folded = ready.kept, ready.folded
+    if kept:
+        more = f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
+        return f"no batch norm can be calibrated: {kept[0].reason}: {kept[0].message}{more}"
+    if folded:
+        return (
+            f"no batch norm is left to calibrate: an exporter has folded {len(folded)} of them into "
+            f"weights, such as those of '{folded[0]}'; export again without its optimizers"
+        )
+    return "the model has no batch norm that could be calibrated"
