@@ -8,7 +8,6 @@ they finished, and whether some were taken from an earlier run, makes no differe
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING, Protocol, cast
@@ -18,6 +17,7 @@ from bnopt.runtime.process import Worker
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import TracebackType
 
     from bnopt.calibration.runner import Feed
     from bnopt.calibration.taps import Place
@@ -75,7 +75,7 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Runs every shard in one worker process on this machine.
+    """Runs every shard in one worker process on this machine; a context manager that ends it.
 
     Args:
         timeout: Seconds that one chunk of feeds may take.
@@ -83,27 +83,36 @@ class LocalEngine:
 
     def __init__(self, timeout: float = 300.0) -> None:
         self.notes: list[str] = []
-        self._timeout = timeout
+        self._worker = Worker(timeout)
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._worker.close()
 
     def parts(self, task: Task, done: Container[int]) -> Iterator[tuple[int, Part]]:
         """See `Engine`."""
-        with ExitStack() as stack:
-            worker = stack.enter_context(Worker(self._timeout))
 
-            def run(feeds: Sequence[Feed]) -> list[Feed]:
-                result = worker.call(
-                    "bnopt.runtime.session:run_kept",
-                    str(task.path),
-                    list(feeds),
-                    provider=task.provider,
-                    task="onnxruntime",
-                )
-                return cast("list[Feed]", result)
+        def run(feeds: Sequence[Feed]) -> list[Feed]:
+            result = self._worker.call(
+                "bnopt.runtime.session:run_kept",
+                str(task.path),
+                list(feeds),
+                provider=task.provider,
+                task="onnxruntime",
+            )
+            return cast("list[Feed]", result)
 
-            runner = Runner(run, task.places, task.inputs, task.singly)
-            for number, feeds in shards(task, done):
-                yield number, runner.part(feeds)
-            self.notes += [note for note in runner.notes if note not in self.notes]
+        runner = Runner(run, task.places, task.inputs, task.singly)
+        for number, feeds in shards(task, done):
+            yield number, runner.part(feeds)
+        self.notes += [note for note in runner.notes if note not in self.notes]
 
 
 def shards(task: Task, done: Container[int]) -> Iterator[tuple[int, list[Feed]]]:

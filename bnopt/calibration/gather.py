@@ -81,7 +81,7 @@ def gather(
         path = stack.enter_context(stage(found.model, Path(folder) / "tapped.onnx")).path
         inputs = read_interface(path).inputs
         dataset = open_dataset(data, inputs, max_samples=max_samples, usual=BATCH)
-        engine = LocalEngine(timeout)
+        engine = stack.enter_context(LocalEngine(timeout))
         task = Task(path, found.places, inputs, dataset, provider, singly=True)
         tell = progress or _silent
         whole = run_pass(

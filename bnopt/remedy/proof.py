@@ -45,15 +45,17 @@ def prove(
     from bnopt.passes.specialise import bind
     from bnopt.runtime.dataset import open_dataset
 
-    session = Session(
-        open=lambda inputs: open_dataset(feeds, inputs),
-        engine=LocalEngine(),
-        provider=provider,
-        seed=None,
-        resume=None,
-        tell=lambda stage, done, total: None,
-    )
-    precise(before, on(before, [slot for slot in ready.slots if slot.rewritten]), session)
+    rewritten = [slot for slot in ready.slots if slot.rewritten]
+    with LocalEngine() as engine:
+        session = Session(
+            open=lambda inputs: open_dataset(feeds, inputs),
+            engine=engine,
+            provider=provider,
+            seed=None,
+            resume=None,
+            tell=lambda stage, done, total: None,
+        )
+        precise(before, on(before, rewritten), session)
     original = source.model.clone()
     if set_inputs:
         bind(original, set_inputs)

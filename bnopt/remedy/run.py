@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, get_args
 
 from bnopt.delivery import Clock, Progress
 from bnopt.errors import RefusalError, UsageError
-from bnopt.evidence import Uncalibrated
 from bnopt.remedy.ordinary import Ordinary, make_ordinary
 from bnopt.remedy.proof import prove
 from bnopt.results import CalibrateResult, Engine, Method, Timings
@@ -131,8 +130,6 @@ def _open(wish: Wish, inputs: Sequence[TensorInfo]) -> Dataset:
 
 
 def _engine(wish: Wish) -> AbstractContextManager[EngineOf]:
-    from contextlib import nullcontext
-
     from bnopt.calibration.engine import LocalEngine
 
     if wish.engine not in get_args(Engine):
@@ -143,17 +140,16 @@ def _engine(wish: Wish) -> AbstractContextManager[EngineOf]:
         return DaskEngine(wish.scheduler, wish.workers)
     if wish.scheduler is not None or wish.workers is not None:
         raise UsageError("a scheduler or a number of workers is for the engine dask")
-    return nullcontext(LocalEngine())
+    return LocalEngine()
 
 
 def _nothing(ready: Ordinary) -> str:
-    kept, folded = ready.kept, ready.folded
-    if kept:
-        more = f" (and {len(kept) - 1} more)" if len(kept) > 1 else ""
-        return f"no batch norm can be calibrated: {kept[0].reason}: {kept[0].message}{more}"
-    if folded:
+    for first in ready.kept:
+        more = f" (and {len(ready.kept) - 1} more)" if len(ready.kept) > 1 else ""
+        return f"no batch norm can be calibrated: {first.reason}: {first.message}{more}"
+    for name in ready.folded:
         return (
-            f"no batch norm is left to calibrate: an exporter has folded {len(folded)} of them into "
-            f"weights, such as those of '{folded[0]}'; export again without its optimizers"
+            f"no batch norm is left to calibrate: an exporter has folded {len(ready.folded)} of "
+            f"them into weights, such as those of '{name}'; export again without its optimizers"
         )
     return "the model has no batch norm that could be calibrated"
