@@ -303,6 +303,14 @@ def test_operators_that_are_too_old_to_run(method) -> None:
         bnopt.calibrate(model(text, 6, **statistics(4)), {"x": normal(8, 4)}, method=method)
 
 
+@pytest.mark.parametrize("method", ["precise", "sequential"])
+def test_tensors_without_numbers(method) -> None:
+    text = "g (float[N,4,L] x) => (float[N,4,L] y) { y = BatchNormalization(x, g, b, m, v) }"
+    proto = model(text, **statistics(4))
+    with pytest.raises(RefusalError, match="is empty on this data"):
+        bnopt.calibrate(proto, {"x": np.zeros((8, 4, 0), np.float32)}, method=method)
+
+
 def test_statistics_that_do_not_fit_their_type() -> None:
     proto = model(DENSE, **statistics(4, np.float16))
     with pytest.raises(RefusalError, match="too large for statistics of type float16"):

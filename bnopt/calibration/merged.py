@@ -93,8 +93,10 @@ def _look(
     if opset < OLDEST_OPSET:
         return Refusal("not-measurable", f"operator set {opset} is older than {OLDEST_OPSET}")
     dims, dtype = context.dims.of(chain.input), context.types.of(chain.input).dtype
+    # not a condition: an affine is one of data whose rank and type are known
     if dims is None or chain.shift is None or dims[chain.axis] not in (None, chain.scale.size):
         return Refusal("merged-statistics", f"the shape of what {what} reads does not fit it")
+    # not a condition: likewise
     if dtype is None or dtype.numpy() not in FOLDABLE_DTYPES:
         return Refusal("data-type", f"the type of what {what} reads is no float type")
     if dtype == ir.DataType.BFLOAT16 and opset < 14:

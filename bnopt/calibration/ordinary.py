@@ -100,6 +100,7 @@ def _look(node: ir.Node, scope: Scope, context: Context) -> _Found | Refusal:
         if output.uses() or output.is_graph_output():
             return Refusal("extra-outputs", f"'{output.name}', an output of {what}, is read")
     dtype = _dtype(node, context)
+    # not a condition: None is not among them, which the type checker does not see
     if dtype is None or dtype not in FOLDABLE_DTYPES:
         return Refusal("data-type", f"the statistics of {what} are of no float type")
     numbers: dict[str, Array] = {}

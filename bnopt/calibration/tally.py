@@ -33,6 +33,7 @@ class Tally:
         return Tally(Part.empty(places))
 
     def __contains__(self, number: object) -> bool:
+        # not a condition: only numbers are asked for
         return isinstance(number, int) and (number < self.following or number in self.waiting)
 
     def add(self, number: int, part: Part) -> None:

@@ -115,6 +115,31 @@ def test_refusals(reason: str) -> None:
     assert ir.to_proto(graph).graph.node == before
 
 
+def test_statistics_that_another_node_reads() -> None:
+    text = CONV.format("y, a, d = BatchNormalization<training_mode = 1>(c, g, b, m, v) f = Relu(a)")
+    [kept] = ordinary(model(text, **weights()))[2]
+    assert kept.reason == "extra-outputs"
+    assert "'a'" in kept.message
+
+
+def test_whole_numbers_have_no_statistics() -> None:
+    text = "g (int32[N,4] x) => (int32[N,4] y) { y = BatchNormalization(x, g, b, m, v) }"
+    [kept] = ordinary(model(text, **statistics(4, np.int32)))[2]
+    assert kept.reason == "data-type"
+
+
+def test_types_that_nobody_knows() -> None:
+    text = "g (float[N,4] x) => (float[N,4] y) { y = BatchNormalization(x, g, b, m, v) }"
+    graph = ir.from_proto(model(text, **statistics(4)))
+    node = next(iter(graph.graph))
+    for index in range(1, 5):
+        node.replace_input_with(index, None)
+    graph.graph.inputs[0].type = None
+    slots, [kept] = make_ordinary(graph, Context.of(graph))
+    assert slots == []
+    assert kept.reason in ("data-type", "shape-mismatch")
+
+
 def test_an_unread_rank_is_not_measurable() -> None:
     proto = model(
         "g (float x) => (float y) { y = BatchNormalization(x, g, b, m, v) }", **statistics(4)
