@@ -251,7 +251,7 @@ def test_external_data_is_shipped_and_no_file_of_the_client_is_read_again(
 
 def test_a_job_can_be_sent_on_after_its_files_were_written(tmp_path: Path) -> None:
     files = {MODEL: b"model", "weights/w.bin": b"weights"}
-    job = Job(files, Any)
+    job = Job({name: np.frombuffer(held, np.uint8) for name, held in files.items()}, Any)
     twin = pickle.loads(pickle.dumps(job))
     path = job.model(str(tmp_path))
     assert job.model(str(tmp_path)) == path
@@ -277,11 +277,10 @@ def test_a_model_that_is_too_large_to_ship(
 def test_a_worker_that_is_killed_changes_nothing(net: Net) -> None:
     with DaskEngine(workers=2) as engine:
         slow = replace(net.task, dataset=Slow(net.task.dataset))
-        killed = workers_of(engine)[0]
         tally = Tally.of(len(slow.places))
         for number, part in engine.parts(slow, tally):
             if tally.samples == 0:
-                os.kill(killed, signal.SIGKILL)
+                killed = kill_the_busiest(engine)
             assert number not in tally
             tally.add(number, part)
         assert not tally.waiting
@@ -290,6 +289,16 @@ def test_a_worker_that_is_killed_changes_nothing(net: Net) -> None:
         # And the cluster goes on.
         assert_same(run(engine, net.task), net.local)
         assert killed not in workers_of(engine)
+
+
+def kill_the_busiest(engine: DaskEngine) -> int:
+    client = client_of(engine)
+    tasks: dict[str, Any] = client.processing()
+    busiest = max(tasks, key=lambda address: len(tasks[address]))
+    assert tasks[busiest]
+    pid: int = client.run(os.getpid)[busiest]
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 @pytest.mark.slow
@@ -304,14 +313,15 @@ def test_both_workers_killed_at_once(net: Net) -> None:
                     os.kill(process, signal.SIGKILL)
             tally.add(number, part)
         assert_same(tally.merged, net.local)
-        assert engine.notes == ["2 workers died; their shards were run again"]
+        assert len(engine.notes) == 1
+        assert engine.notes[0].endswith("run again")
 
 
 @pytest.mark.slow
 def test_a_shard_that_kills_every_worker(net: Net) -> None:
     with (
         DaskEngine(workers=2) as engine,
-        pytest.raises(ExecutionError, match=r"^shard 2: 4 workers died while they ran it, the"),
+        pytest.raises(ExecutionError, match=r"^shard \d: 4 workers died that had it to run"),
     ):
         run(engine, replace(net.task, dataset=Deadly(net.task.dataset)))
 
@@ -567,6 +577,11 @@ from dask_data import Slow
 from dataclasses import replace
 from bnopt.calibration.dask_engine import DaskEngine
 
+def kill_the_busiest(engine):
+    tasks = engine._cluster.client.processing()
+    busiest = max(tasks, key=lambda address: len(tasks[address]))
+    os.kill(engine._cluster.client.run(os.getpid)[busiest], signal.SIGKILL)
+
 # No `if __name__ == "__main__"`: workers must not run this again.
 task = pickle.loads(open(sys.argv[1], "rb").read())
 with DaskEngine(workers=2) as engine:
@@ -575,7 +590,8 @@ with DaskEngine(workers=2) as engine:
     parts = engine.parts(replace(task, dataset=Slow(task.dataset)), ())
     for number, part in parts:
         if sys.argv[2] == "kill":
-            os.kill(pids.pop(), signal.SIGKILL) if len(pids) == 2 else None
+            kill_the_busiest(engine)
+            sys.argv[2] = "killed"
         print("part", flush=True)
     print(engine.notes)
 """
