@@ -17,7 +17,7 @@ from cli_runner import bnopt, environment
 
 from bnopt import __version__
 from bnopt.cli import main
-from bnopt.cli.fold import default_output
+from bnopt.cli.options import default_output
 from bnopt.cli.group import COMMANDS, group
 
 
@@ -293,7 +293,7 @@ def test_bytes_do_not_depend_on_the_hash_seed(model: Path) -> None:
     ],
 )
 def test_default_output(given: str, default: str) -> None:
-    assert default_output(given) == Path(default)
+    assert default_output(given, "folded") == Path(default)
 
 
 def test_working_directory_is_respected(model: Path) -> None:
