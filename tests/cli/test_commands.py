@@ -17,8 +17,8 @@ from cli_runner import bnopt, environment
 
 from bnopt import __version__
 from bnopt.cli import main
-from bnopt.cli.options import default_output
 from bnopt.cli.group import COMMANDS, group
+from bnopt.cli.options import default_output
 
 
 @pytest.fixture
