@@ -20,7 +20,7 @@ endif
 READY := $(VENV)/.ready-$(EXTRAS)
 RUN := $(VENV)/bin/python
 
-.PHONY: help setup demo test lint format types contract corpus peers scale fuzz mutants detection calibration confusion models clean
+.PHONY: help setup demo test lint format types contract corpus peers scale fuzz mutants detection calibration zoo confusion models clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -89,6 +89,9 @@ calibration: .out/detection-venv/.ready ## train in TensorFlow, break, calibrate
 	@"$(PYTHON)" -m venv .out/detection-venv
 	@.out/detection-venv/bin/python -m pip install -qq --disable-pip-version-check -e ".[cpu,tensorflow]" scikit-learn matplotlib
 	@touch "$@"
+
+zoo: .out/detection-venv/.ready ## train TensorFlow programs of every kind, export, check, repair, fold (an hour)
+	@.out/detection-venv/bin/python tools/zoo_table.py --jobs $(JOBS) --markdown docs/zoo.md
 
 confusion: $(READY) ## how often each rule is right, on the framework exports beside the checkout
 	@"$(RUN)" tools/confusion.py --markdown docs/confusion.md

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from bnopt import frontends as frontends
     from bnopt import passes as passes
     from bnopt import testing as testing
     from bnopt.api import CalibrateResult as CalibrateResult
     from bnopt.api import CheckResult as CheckResult
+    from bnopt.api import ExportResult as ExportResult
     from bnopt.api import FoldResult as FoldResult
     from bnopt.api import InspectResult as InspectResult
     from bnopt.api import calibrate as calibrate
     from bnopt.api import check as check
+    from bnopt.api import export as export
     from bnopt.api import fold as fold
     from bnopt.api import inspect as inspect
     from bnopt.api import validate as validate
@@ -29,10 +32,12 @@ if TYPE_CHECKING:
 _LAZY = {
     "CalibrateResult": "bnopt.api",
     "CheckResult": "bnopt.api",
+    "ExportResult": "bnopt.api",
     "FoldResult": "bnopt.api",
     "InspectResult": "bnopt.api",
     "calibrate": "bnopt.api",
     "check": "bnopt.api",
+    "export": "bnopt.api",
     "fold": "bnopt.api",
     "inspect": "bnopt.api",
     "validate": "bnopt.api",
@@ -41,12 +46,13 @@ _LAZY = {
     "ImageFolder": "bnopt.runtime.images",
     "Preprocess": "bnopt.runtime.preprocess",
 }
-_LAZY_MODULES = {"passes", "testing"}
+_LAZY_MODULES = {"frontends", "passes", "testing"}
 
 __all__ = [
     "BnoptError",
     "CalibrateResult",
     "CheckResult",
+    "ExportResult",
     "FoldResult",
     "ImageFolder",
     "InspectResult",
@@ -55,7 +61,9 @@ __all__ = [
     "__version__",
     "calibrate",
     "check",
+    "export",
     "fold",
+    "frontends",
     "inspect",
     "passes",
     "testing",

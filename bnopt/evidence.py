@@ -119,6 +119,28 @@ class Uncalibrated:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """One output of an exported model against the framework's own, for one batch size.
+
+    Attributes:
+        batch: Samples in the batch.
+        output: The output's name.
+        max_abs: Largest |ONNX - framework|, in the output's units; NaN if one of them is not finite
+            where the other is.
+        max_rel: `max_abs` over the framework's largest |value|.
+        tolerance: The absolute error that was allowed.
+        ok: Whether it is within.
+    """
+
+    batch: int
+    output: str
+    max_abs: float
+    max_rel: float
+    tolerance: float
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OutputBehaviour:
     """How one output depends on the batch; errors are relative to its largest |value|.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from bnopt.evidence import Behaviour, Recalibrated, Statistics, Uncalibrated
+from bnopt.evidence import Agreement, Behaviour, Recalibrated, Statistics, Uncalibrated
 from bnopt.findings import (
     Cause,
     Finding,
@@ -219,6 +219,60 @@ class CalibrateResult:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the calibrated model to `path`, all or nothing.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: `path` does not end in `.onnx`.
+            SaveError: It cannot be written.
+        """
+        return _save(self.model, path)
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What `export` did.
+
+    Attributes:
+        model: The exported model as an `onnx_ir.Model`, folded unless that was not wanted.
+        source: What was exported: a path, or the name of a Python object's class.
+        kind: `saved-model`, `keras`, `frozen-graph`, `checkpoint` or `torch`.
+        framework: Name and version of what converted it.
+        info: What the converted model says of itself, before it was folded.
+        variables: Variables of batch norms, as they were before they were frozen.
+        findings: What was wrong with the source; those of the converted model are `fold`'s.
+        fold: How the converted model was folded (and calibrated); None if that was not wanted.
+        agreement: The model as it is written against the framework, per batch size and output; of
+            the converted one if statistics were then taken from data, which the framework has not.
+        calibration: How they were; None if they were not.
+        notes: What else a reader should know.
+        timings: Seconds: `load` (conversion), `validate` (against the framework), `save`.
+        output: The file that was written, or None.
+    """
+
+    model: Any
+    source: str
+    kind: str
+    framework: str
+    info: ModelInfo | None
+    variables: tuple[Any, ...]
+    findings: tuple[Finding, ...]
+    fold: FoldResult | None
+    agreement: tuple[Agreement, ...]
+    notes: tuple[str, ...]
+    timings: Timings
+    output: Path | None
+    calibration: CalibrateResult | None = None
+    command: Literal["export"] = "export"
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model agrees with the framework."""
+        return all(one.ok for one in self.agreement)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the exported model to `path`, all or nothing.
 
         Returns:
             The path.

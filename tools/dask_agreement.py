@@ -56,6 +56,10 @@ def kill_once() -> Callable[[str, int, int], None]:
     return progress
 
 
+def _engine(workers: int) -> str:
+    return f"dask, {workers} worker{'s' if workers > 1 else ''}" if workers else "local"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default=MODELS / "digits_cnn.onnx")
@@ -89,7 +93,7 @@ def main() -> int:
             rows.append(
                 [
                     method,
-                    f"dask, {workers} workers" if workers else "local",
+                    _engine(workers),
                     "one" if kill else "",
                     str(result.samples),
                     f"{worst:.1e}" if worst else "0",

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from _limit_cases import CASES
 
+from bnopt.frontends.tensorflow.mistakes import MISTAKES
 from bnopt.reasons import CALIBRATION_REASONS, REASONS, Reason
 from bnopt.report.text import blocks
-from bnopt.rules import RULES
+from bnopt.rules import RULES, Rule
 
 CASES_INTRO = (
     "The names are those of small exports, one of every way in which TensorFlow and PyTorch write "
@@ -27,6 +28,10 @@ CALIBRATION_INTRO = (
     "`bnopt calibrate` gives one of the reasons above, where it is as good for statistics "
     "(`extra-outputs`, `shape-mismatch`, `data-type`, `unknown-opset`, `dynamic-statistics`, ...), "
     "or one of these. The other batch norms of the model are calibrated all the same."
+)
+EXPORT_INTRO = (
+    "`bnopt export` also looks at TensorFlow's variables and graph before they are frozen. Where "
+    "it sees what a rule above means, it uses that code; these are its own:"
 )
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -65,7 +70,10 @@ def rules() -> str:
     )
     lines = ["# Rules", "", intro, "", "| code | severity | what it reports |", "|---|---|---|"]
     lines += [f"| [{rule.code}](#{rule.code}) | {rule.severity} | {rule.title} |" for rule in RULES]
-    for rule in RULES:
+    lines += ["", EXPORT_INTRO, "", "| code | severity | what it reports |", "|---|---|---|"]
+    mistakes = [Rule.of(module) for module in MISTAKES]
+    lines += [f"| [{m.code}](#{m.code}) | {m.severity} | {m.title} |" for m in mistakes]
+    for rule in (*RULES, *mistakes):
         lines += ["", f"## {rule.code}", "", f"*{rule.title}.* Severity: {rule.severity}."]
         for is_example, text in blocks(rule.doc):
             lines += ["", *(text.splitlines() if is_example else [text])]

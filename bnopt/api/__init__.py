@@ -1,6 +1,7 @@
-"""The public functions: `inspect`, `check`, `calibrate`, `fold` and `validate`.
+"""The public functions: `inspect`, `check`, `calibrate`, `fold`, `validate` and `export`.
 
-Each takes a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and never changes its argument.
+Each takes a path, an `onnx.ModelProto` or an `onnx_ir.Model`, and never changes its argument;
+`export` takes models of TensorFlow, Keras and PyTorch.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 from bnopt.api.auditing import check, inspect
 from bnopt.api.calibrating import calibrate
 from bnopt.api.comparing import compare, validate
+from bnopt.api.exporting import export
 from bnopt.api.folding import fold
 from bnopt.results import (
     CalibrateResult,
     CheckResult,
+    ExportResult,
     FoldResult,
     InspectResult,
     NodeCounts,
@@ -22,6 +25,7 @@ from bnopt.results import (
 __all__ = [
     "CalibrateResult",
     "CheckResult",
+    "ExportResult",
     "FoldResult",
     "InspectResult",
     "NodeCounts",
@@ -30,6 +34,7 @@ __all__ = [
     "calibrate",
     "check",
     "compare",
+    "export",
     "fold",
     "inspect",
     "validate",

@@ -60,7 +60,7 @@ def calibrate(
             before it have their new statistics; the exact fixed point, one pass for each depth.
         engine: `local`, or `dask` for shards of the data on several processes or machines.
         scheduler: Address of a dask scheduler; None starts a cluster on this machine.
-        workers: Processes of that cluster; None leaves it to dask.
+        workers: Processes of that cluster; None is one for each core.
         samples: Samples of `data` beyond this are left out; None takes all.
         batch_size: Samples in a batch; None stands for 32, or for what the model fixes.
         seed: Shuffles the samples before any are left out; None takes them as they come.

@@ -185,6 +185,7 @@ class Cluster:
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
+        lines = [line for line in lines if " - INFO - " not in line]
         return lines[-1].strip() if lines else "no message"
 
 

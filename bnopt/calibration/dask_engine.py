@@ -27,12 +27,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from bnopt.calibration.dask_cluster import Cluster
-    from bnopt.calibration.dask_job import Content, Reply
+    from bnopt.calibration.dask_job import Reply
     from bnopt.calibration.engine import Task
     from bnopt.calibration.runner import Part
-
-LIMIT = 2 << 30
-"""Bytes of a model that is shipped; it passes whole through the scheduler's memory."""
 
 IN_FLIGHT = 1 << 30
 """Bytes of feeds that are under way at a time, unless one shard has more."""
@@ -140,7 +137,7 @@ class _Pass:
     def __init__(self, cluster: Cluster, task: Task, timeout: float, alone: float) -> None:
         import cloudpickle
 
-        from bnopt.calibration.dask_job import Job, Order, host
+        from bnopt.calibration.dask_job import Job, Order, files_of, host
 
         self._cluster = cluster
         self._client = cluster.client
@@ -167,7 +164,7 @@ class _Pass:
         self._running: dict[Any, tuple[int, int]] = {}
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # A task and not scattered data, which is lost with the worker that holds it.
-        self._job = self._submit(f"bnopt-job-{self._id}", Job, _files(task.path), order)
+        self._job = self._submit(f"bnopt-job-{self._id}", Job, files_of(task.path), order)
 
     def replies(self, done: Container[int]) -> Iterator[tuple[int, Reply]]:
         """One for each shard that is not in `done`, as they come."""
@@ -232,7 +229,7 @@ class _Pass:
     def _submit(self, key: object, function: Any, *args: Any, retries: int = 0) -> Any:
         import dask.config
 
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": LIMIT * 2}):
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "8GiB"}):
             return self._client.submit(function, *args, key=key, retries=retries, pure=False)
 
     def _room(self, feeds: bytes | None) -> bool:
@@ -283,25 +280,3 @@ def _part(number: int, reply: Reply) -> Part:
         return reply.part
     name, message = reply.refusal
     raise getattr(errors, name)(f"shard {number}, worker {reply.worker}: {message}")
-
-
-def _files(path: Path) -> dict[str, Content]:
-    """The model and its external data, by what they are called on a worker."""
-    import onnx
-
-    from bnopt.calibration.dask_job import MODEL, content_of
-    from bnopt.io.external import guard_location
-    from bnopt.io.protos import is_external, tensors
-
-    found = {MODEL: path}
-    for place, tensor in tensors(onnx.load(path, load_external_data=False)):
-        for entry in tensor.external_data if is_external(tensor) else ():
-            if entry.key == "location":
-                found[entry.value] = guard_location(entry.value, path.parent, f"{path}: {place}")
-    size = sum(file.stat().st_size for file in found.values())
-    if size > LIMIT:
-        raise UsageError(
-            f"the model has {size / 2**30:.1f} GiB and the dask engine ships at most "
-            f"{LIMIT / 2**30:.1f} GiB to workers; use the local engine"
-        )
-    return {name: content_of(file) for name, file in found.items()}

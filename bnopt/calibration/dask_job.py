@@ -20,7 +20,7 @@ import numpy as np
 
 from bnopt.calibration.engine import SHARD
 from bnopt.calibration.runner import Part, Runner
-from bnopt.errors import BnoptError, DataError, ExecutionError
+from bnopt.errors import BnoptError, DataError, ExecutionError, UsageError
 from bnopt.runtime.dependencies import installed, require_onnxruntime
 from bnopt.runtime.messages import one_line
 from bnopt.runtime.process import Worker
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Content: TypeAlias = "NDArray[np.uint8]"
 """Bytes of a file; an array, which unlike `bytes` is pickled without another copy of it."""
+
+LIMIT = 2 << 30
+"""Bytes of a model that is shipped; it passes whole through the scheduler's memory."""
 
 MODEL = "model.onnx"
 """Name of the model among the shipped files; external data keeps the name that the model gives."""
@@ -203,6 +206,31 @@ class _Lane:
 def content_of(path: Path) -> Content:
     """A file, read."""
     return np.fromfile(path, np.uint8)
+
+
+def files_of(path: Path) -> dict[str, Content]:
+    """The model and its external data, by what they are called on a worker.
+
+    Raises:
+        UsageError: They are too large to ship.
+    """
+    import onnx
+
+    from bnopt.io.external import guard_location
+    from bnopt.io.protos import is_external, tensors
+
+    found = {MODEL: path}
+    for place, tensor in tensors(onnx.load(path, load_external_data=False)):
+        for entry in tensor.external_data if is_external(tensor) else ():
+            if entry.key == "location":
+                found[entry.value] = guard_location(entry.value, path.parent, f"{path}: {place}")
+    size = sum(file.stat().st_size for file in found.values())
+    if size > LIMIT:
+        raise UsageError(
+            f"the model has {size / 2**30:.1f} GiB and the dask engine ships at most "
+            f"{LIMIT / 2**30:.1f} GiB to workers; use the local engine"
+        )
+    return {name: content_of(file) for name, file in found.items()}
 
 
 def run_shard(job: Job, number: int, shipped: bytes | None) -> Reply:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bnopt.results import (
         CalibrateResult,
         CheckResult,
+        ExportResult,
         FoldResult,
         InspectResult,
         ValidateResult,
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def emit(
-    result: CalibrateResult | FoldResult | InspectResult | ValidateResult,
+    result: CalibrateResult | ExportResult | FoldResult | InspectResult | ValidateResult,
     *,
     as_json: bool,
     code: str = "",

@@ -37,8 +37,9 @@ def command(code: str | None, as_json: bool) -> int:
 
 def _entries() -> list[dict[str, Any]]:
     """Rules, then reasons; the same code may be both."""
+    from bnopt.frontends.tensorflow.mistakes import MISTAKES
     from bnopt.reasons import CALIBRATION_REASONS, REASONS
-    from bnopt.rules import RULES
+    from bnopt.rules import RULES, Rule
 
     rules = [
         {
@@ -48,7 +49,7 @@ def _entries() -> list[dict[str, Any]]:
             "title": rule.title,
             "doc": rule.doc,
         }
-        for rule in RULES
+        for rule in (*RULES, *map(Rule.of, MISTAKES))
     ]
     reasons = [
         {"code": r.code, "kind": "reason", "severity": None, "title": r.title, "doc": r.doc}

@@ -16,6 +16,7 @@ COMMANDS = {
     "calibrate": "Take the moving statistics from data, without the framework.",
     "fold": "Fold batch norms into the weights around them, and prove it.",
     "validate": "Judge whether two models compute the same thing.",
+    "export": "From TensorFlow or Keras to a checked, folded, proven ONNX model.",
     "explain": "Document a finding's code or a refusal reason.",
 }
 

@@ -119,9 +119,10 @@ def _refuse_unknown(
 ) -> None:
     if not codes:
         return
+    from bnopt.frontends.tensorflow.mistakes import MISTAKES
     from bnopt.rules import RULES
 
-    known = [*others, *(rule.code for rule in RULES)]
+    known = [*others, *(rule.code for rule in RULES), *(module.CODE for module in MISTAKES)]
     for code in codes:
         if code not in known:
             message = f"no rule has the code '{code}'{nearest(code, known)}"

@@ -16,10 +16,12 @@ import bnopt
 from bnopt.findings import Finding, Kept, ModelInfo, Site, Summary
 from bnopt.report.json_audit import behaviour_report, cause_report, statistics_report
 from bnopt.report.json_calibration import calibration_report
+from bnopt.report.json_export import exported_report
 from bnopt.report.json_proof import validation_report
 from bnopt.results import (
     CalibrateResult,
     CheckResult,
+    ExportResult,
     FoldResult,
     InspectResult,
     ValidateResult,
@@ -31,13 +33,20 @@ Report = dict[str, Any]
 
 
 def report(
-    result: CalibrateResult | CheckResult | FoldResult | InspectResult | ValidateResult,
+    result: CalibrateResult
+    | CheckResult
+    | ExportResult
+    | FoldResult
+    | InspectResult
+    | ValidateResult,
 ) -> Report:
     """Any result."""
     if isinstance(result, CalibrateResult):
         return calibrate_report(result)
     if isinstance(result, CheckResult):
         return check_report(result)
+    if isinstance(result, ExportResult):
+        return export_report(result)
     if isinstance(result, FoldResult):
         return fold_report(result)
     if isinstance(result, InspectResult):
@@ -83,6 +92,21 @@ def fold_report(result: FoldResult) -> Report:
         "seconds": asdict(result.timings),
         "calibration": None if calibration is None else calibration_report(calibration),
         "notes": list(result.notes),
+    }
+
+
+def export_report(result: ExportResult) -> Report:
+    """An export; findings of the source stand before those of the converted model."""
+    made = empty("export") if result.fold is None else fold_report(result.fold)
+    findings = [_finding(finding) for finding in result.findings]
+    return {
+        **made,
+        **exported_report(result),
+        "command": "export",
+        "ok": result.ok,
+        "model": None if result.info is None else _model(result.info),
+        "findings": [*findings, *made["findings"]],
+        "seconds": asdict(result.timings),
     }
 
 

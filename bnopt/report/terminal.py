@@ -13,6 +13,7 @@ from bnopt.report.audit import check_text
 from bnopt.report.calibration import calibrate_text, calibration_lines
 from bnopt.report.causes import grouped
 from bnopt.report.comparison import comparison, verdict
+from bnopt.report.export import export_text
 from bnopt.report.layout import (
     WIDTH,
     about,
@@ -28,6 +29,7 @@ from bnopt.report.text import clean, plural, quoted, seconds, short_path, size
 from bnopt.results import (
     CalibrateResult,
     CheckResult,
+    ExportResult,
     FoldResult,
     InspectResult,
     NodeCounts,
@@ -51,7 +53,12 @@ def show(renderable: RenderableType, file: IO[str]) -> None:
 
 
 def text(
-    result: CalibrateResult | CheckResult | FoldResult | InspectResult | ValidateResult,
+    result: CalibrateResult
+    | CheckResult
+    | ExportResult
+    | FoldResult
+    | InspectResult
+    | ValidateResult,
     *,
     stopped: bool = False,
     verbose: bool = False,
@@ -67,6 +74,8 @@ def text(
         return calibrate_text(result, stopped=stopped, verbose=verbose)
     if isinstance(result, CheckResult):
         return check_text(result, verbose=verbose)
+    if isinstance(result, ExportResult):
+        return export_text(result, stopped=stopped)
     if isinstance(result, FoldResult):
         return fold_text(result, stopped=stopped)
     if isinstance(result, InspectResult):

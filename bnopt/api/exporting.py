@@ -1,0 +1,328 @@
+"""`export`: from TensorFlow, Keras and PyTorch to a checked, folded, proven ONNX model."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bnopt.api.calibrating import calibrate
+from bnopt.api.folding import fold as fold_model
+from bnopt.delivery import Clock, Progress, silent
+from bnopt.errors import RefusalError, UsageError, ValidationError
+from bnopt.findings import REPAIRABLE
+from bnopt.results import CalibrateResult, ExportResult, Timings
+from bnopt.source import Source
+
+if TYPE_CHECKING:
+    from bnopt.evidence import Agreement
+    from bnopt.frontends.records import Converted
+    from bnopt.passes.outcome import Lower
+    from bnopt.remedy import TrainingMode
+    from bnopt.results import FoldResult
+    from bnopt.runtime.data import DataSource
+
+
+SEEN_IN_ONNX = frozenset({"training-mode", "batch-statistics"})
+"""Codes that the converted model shows as well as the graph does, and more surely."""
+
+NEVER = frozenset({"never-updated", "updates-not-run"})
+"""Codes that say that mean is 0 and variance 1."""
+
+
+def export(
+    source: object,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    kind: str = "auto",
+    example_inputs: Sequence[Any] = (),
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    signature: str | None = None,
+    opset: int | None = None,
+    set_inputs: Mapping[str, object] | None = None,
+    fold: bool = True,
+    allow: Sequence[str] = (),
+    data: DataSource | None = None,
+    training_mode: TrainingMode = "refuse",
+    keep_overridable: bool = False,
+    lower: Lower = "keep",
+    providers: Sequence[str] = ("cpu",),
+    validate: bool = True,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Export a model to ONNX with its batch norms right: inspect, convert, check, fold, compare.
+
+    The variables are looked at before they are frozen, no tool folds a batch norm before `check`
+    has seen it, and the result is compared with what the framework computes, at batch 1 and 8.
+
+    Args:
+        source: The path of a SavedModel, a frozen GraphDef, a checkpoint with its meta graph, a
+            `.keras` or `.h5` file; or a Keras model, a `tf.function`, a concrete function, or a
+            `torch.nn.Module`.
+        output: Where to write the ONNX model; None writes nothing.
+        kind: `saved-model`, `keras`, `frozen-graph`, `checkpoint`; `auto` finds out.
+        example_inputs: Of a `torch.nn.Module`: what its `forward` takes, with a batch as leading
+            axis.
+        inputs: Names of inputs, where the source does not say which they are.
+        outputs: Names of outputs, likewise.
+        signature: Of a SavedModel; None: `serving_default`, or the only one.
+        opset: Of the ONNX model; None leaves it to the front end.
+        set_inputs: Placeholders that always have one value, such as `{"is_training": False}`.
+        fold: Whether to fold batch norms.
+        allow: Codes of error findings that do not stop it; `all` for every one.
+        data: As for `fold`.
+        training_mode: As for `fold`.
+        keep_overridable: As for `fold`.
+        lower: As for `fold`.
+        providers: As for `fold`.
+        validate: Whether to compare with the framework, and the folded model with the converted.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        RefusalError: A finding of severity error that is not allowed; carries `.findings` and
+            `.result`.
+        ValidationError: The model does not compute what the framework does, so it was not written.
+        LoadError: The source cannot be read.
+        DependencyError: A package of the framework is not installed.
+        ExecutionError: It cannot be converted; the message names operators that are not known.
+        SaveError: The result cannot be written.
+        UsageError: Arguments that contradict each other or do not fit the source.
+    """
+    tell = progress or silent
+    target = None if output is None else Path(output)
+    if target is not None and target.suffix != ".onnx":
+        raise UsageError(f"'{target}' does not end in .onnx")
+    if target is not None and not target.absolute().parent.is_dir():
+        raise UsageError(f"no such folder: '{target.parent}'")
+    clock = Clock()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bnopt-")))
+        tell("convert", 0, 1)
+        options: dict[str, Any] = {"inputs": inputs, "outputs": outputs, "set_inputs": set_inputs}
+        converted = _convert(
+            source, kind, tuple(example_inputs), folder, opset, {**options, "signature": signature}
+        )
+        result = _converted(source, converted, clock.lap())
+        repairing = data is not None and training_mode == "eval" and fold
+        _stop_on_source(converted, allow, result, repairing)
+        path, calibration = converted.path, None
+        if repairing and _codes(converted, REPAIRABLE):
+            path = folder / "calibrated.onnx"
+            calibration = _calibrated(converted, path, data, providers, allow, result, tell)
+        if fold:
+            folded = _fold(
+                result,
+                path,
+                tell,
+                allow=allow,
+                data=data,
+                training_mode=training_mode,
+                keep_overridable=keep_overridable,
+                lower=lower,
+                providers=providers,
+                validate=validate,
+            )
+            confirmed = {finding.code for finding in folded.findings}
+            told = [
+                finding
+                for finding in result.findings
+                if finding.code not in SEEN_IN_ONNX or calibration or confirmed & SEEN_IN_ONNX
+            ]
+            result = replace(result, model=folded.model, fold=folded, findings=tuple(told))
+            calibration = calibration or folded.calibration
+        result = replace(result, calibration=calibration)
+        clock.lap()
+        tell("save", 0, 1)
+        from bnopt import io
+
+        place = folder / "exported.onnx" if target is None else target
+        staged = stack.enter_context(io.stage(result.model, place))
+        save_seconds = clock.lap()
+        if validate:
+            tell("validate", 0, 1)
+            shown = staged.path if calibration is None else converted.path
+            result = replace(result, agreement=_agreement(shown, converted, providers))
+            _stop_on_difference(result)
+        timings = replace(result.timings, validate=clock.lap(), save=save_seconds)
+        written = None if target is None else staged.commit()
+        return replace(result, output=written, timings=timings)
+
+
+def _convert(
+    source: object,
+    kind: str,
+    example_inputs: tuple[Any, ...],
+    folder: Path,
+    opset: int | None,
+    options: dict[str, Any],
+) -> Converted:
+    settings = options["set_inputs"]
+    if settings:
+        options["set_inputs"] = {name: _value(value) for name, value in settings.items()}
+    version: dict[str, Any] = {} if opset is None else {"opset": opset}
+    if _is_torch(source):
+        given = [name for name, value in options.items() if value]
+        if given or kind != "auto":
+            raise UsageError(f"{', '.join(given) or 'kind'}: not for a torch.nn.Module")
+        if not example_inputs:
+            raise UsageError("a torch.nn.Module is exported with example_inputs")
+        from bnopt.frontends import torch
+
+        return torch.export(source, example_inputs, folder=folder, **version)
+    if example_inputs:
+        raise UsageError("example_inputs are for a torch.nn.Module")
+    from bnopt.frontends.tensorflow.run import convert
+
+    return convert(source, kind, folder=folder, **version, **options)
+
+
+def _value(value: object) -> object:
+    """What an input is set to; text as on the command line: a number, true, false, or a list."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value.strip().lower())
+    except ValueError:
+        return value
+
+
+def _is_torch(source: object) -> bool:
+    return any(one.__module__.partition(".")[0] == "torch" for one in type(source).__mro__)
+
+
+def _converted(source: object, converted: Converted, seconds: float) -> ExportResult:
+    is_path = isinstance(source, str | os.PathLike)
+    name = os.fspath(cast("str", source)) if is_path else type(source).__name__
+    loaded = Source(converted.path)
+    return ExportResult(
+        model=loaded.model,
+        source=name,
+        kind=converted.kind,
+        framework=converted.framework,
+        info=replace(loaded.info(), path=None),
+        variables=converted.variables,
+        findings=converted.findings,
+        fold=None,
+        agreement=(),
+        notes=converted.notes,
+        timings=Timings(load=seconds),
+        output=None,
+    )
+
+
+def _codes(converted: Converted, of: Collection[str] = ()) -> list[str]:
+    """Codes of errors and warnings about the source, those in `of` alone."""
+    found = (one.code for one in converted.findings if one.severity != "info")
+    return [code for code in found if code in of]
+
+
+def _stop_on_source(
+    converted: Converted, allow: Sequence[str], result: ExportResult, repairing: bool
+) -> None:
+    """Refuse a source with errors that neither are allowed nor are about to be repaired.
+
+    Raises:
+        RefusalError: Names the first of them.
+    """
+    if "all" in allow:
+        return
+    stopping = [
+        finding
+        for finding in converted.findings
+        if finding.severity == "error"
+        and finding.code not in allow
+        and finding.code not in SEEN_IN_ONNX
+        and not (repairing and finding.code in REPAIRABLE)
+    ]
+    if stopping:
+        first = stopping[0]
+        more = f" (and {len(stopping) - 1} more)" if len(stopping) > 1 else ""
+        raise RefusalError(
+            f"{first.code}: {first.message}{more}; {first.fix}; or --allow {first.code}",
+            findings=stopping,
+            result=result,
+        )
+
+
+def _calibrated(
+    converted: Converted,
+    path: Path,
+    data: DataSource | None,
+    providers: Sequence[str],
+    allow: Sequence[str],
+    result: ExportResult,
+    tell: Progress,
+) -> CalibrateResult:
+    """Write the converted model with statistics from data to `path`.
+
+    Raises:
+        RefusalError: A batch norm cannot be calibrated, and that is not allowed.
+    """
+    assert data is not None
+    codes = _codes(converted, REPAIRABLE)
+    found = calibrate(
+        converted.path,
+        data,
+        output=path,
+        provider=providers[0] if providers else "cpu",
+        # The variables have said so.
+        assume_never_updated=bool(NEVER & {*codes}),
+        progress=tell,
+    )
+    if found.kept and not {"all", *codes} & {*allow}:
+        first = found.kept[0]
+        raise RefusalError(
+            f"{codes[0]}, and '{first.name}' cannot be calibrated: {first.reason}: "
+            f"{first.message}; or --allow {codes[0]}",
+            findings=converted.findings,
+            result=result,
+        )
+    return found
+
+
+def _fold(result: ExportResult, path: Path, tell: Progress, **options: Any) -> FoldResult:
+    """Fold the converted model; a refusal carries the export so far."""
+    try:
+        folded = fold_model(path, progress=tell, **options)
+    except RefusalError as error:
+        error.result = replace(result, fold=error.result)
+        raise
+    return folded
+
+
+def _agreement(path: Path, converted: Converted, providers: Sequence[str]) -> tuple[Agreement, ...]:
+    from bnopt.judge.agreement import agreement
+
+    references = [(one.batch, one.feeds, one.outputs) for one in converted.references]
+    provider = providers[0] if providers else "cpu"
+    return agreement(path, references, half=_uses_half(converted.path), provider=provider)
+
+
+def _uses_half(path: Path) -> bool:
+    """Whether a model computes in half precision anywhere."""
+    import onnx_ir as ir
+
+    model = Source(path).model
+    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    casts = (node.attributes.get("to") for node in model.graph if node.op_type == "Cast")
+    if any(to is not None and to.as_int() in half for to in casts):
+        return True
+    return any(value.dtype in half for value in model.graph.initializers.values())
+
+
+def _stop_on_difference(result: ExportResult) -> None:
+    bad = [one for one in result.agreement if not one.ok]
+    if bad:
+        worst = bad[0]
+        raise ValidationError(
+            f"output '{worst.output}' differs from what {result.framework.partition(',')[0]} "
+            f"computes by {worst.max_abs:.3g} at batch {worst.batch}, {worst.tolerance:.3g} is "
+            "allowed; nothing was written",
+            result=result,
+        )

@@ -1,0 +1,75 @@
+"""What a front end hands on: a model file, what the framework computed, what was seen before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from bnopt.findings import Finding
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Kind: TypeAlias = Literal["saved-model", "keras", "frozen-graph", "checkpoint", "torch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable of a batch norm, as it was before it was frozen.
+
+    Attributes:
+        name: Its name in the framework.
+        role: `moving_mean`, `moving_variance`, `gamma`, `beta`, `shadow` (of an
+            ExponentialMovingAverage), `biased`, `local_step`, `renorm` or `steps`.
+        shape: Its shape.
+        initial: Whether it still holds its initial value; None if that is not known.
+        low: Its smallest number.
+        high: Its largest number.
+    """
+
+    name: str
+    role: str
+    shape: tuple[int, ...]
+    initial: bool | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the framework itself computes in inference mode, for one feed.
+
+    Attributes:
+        batch: Samples in the feed.
+        feeds: Input name (as in the ONNX model) -> array.
+        outputs: Output name (as in the ONNX model) -> array.
+    """
+
+    batch: int
+    feeds: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A framework's model as ONNX, not yet checked or folded.
+
+    Attributes:
+        path: The ONNX file, in the folder that was given; every batch norm still in it.
+        kind: What the source was.
+        framework: Name and version, such as `tensorflow 2.21.0, tf2onnx 1.17.0`.
+        references: One for each batch size that the model takes.
+        findings: What was wrong with variables and graph before they were frozen; `site` is None
+            or the name of the batch norm in the framework.
+        variables: Variables of batch norms.
+        notes: What was done to the graph, and what was left out.
+    """
+
+    path: Path
+    kind: Kind
+    framework: str
+    references: tuple[Reference, ...]
+    findings: tuple[Finding, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""TensorFlow and Keras, converted by tf2onnx in a process of its own."""

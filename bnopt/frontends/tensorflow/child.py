@@ -1,0 +1,113 @@
+"""From a source on disk to ONNX, in a process of its own: all that needs TensorFlow."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnopt.frontends.records import Converted, Reference
+from bnopt.frontends.tensorflow import (
+    constants,
+    freezing,
+    graphs,
+    inspection,
+    library,
+    loading,
+    references,
+    surgery,
+)
+from bnopt.frontends.tensorflow import convert as conversion
+from bnopt.frontends.tensorflow.detect import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from bnopt.frontends.tensorflow.endpoints import Wanted
+
+_HERE = "bnopt.frontends.tensorflow"
+
+
+def convert(
+    source: Source,
+    wanted: Wanted,
+    *,
+    opset: int,
+    batch_sizes: Sequence[int],
+    settings: Mapping[str, object],
+    folder: str,
+    initial_values: Mapping[str, NDArray[Any]] | None,
+) -> Converted:
+    """Load, inspect, prune, freeze, convert and run.
+
+    Args:
+        source: What and where.
+        wanted: Signature, inputs and outputs that were asked for.
+        opset: Of the ONNX model.
+        batch_sizes: Of the references.
+        settings: Placeholder -> the value it always has.
+        folder: An existing folder for `model.onnx`.
+        initial_values: Of variables, where the caller knows them.
+
+    Raises:
+        BnoptError: As the steps raise it.
+    """
+    library.quiet()
+    path = Path(folder) / "model.onnx"
+    loaded = loading.load(source, wanted, Path(folder))
+    if initial_values is not None:
+        loaded.initial_values = dict(initial_values)
+    findings, variables = inspection.inspect(loaded, settings)
+    graph_def, inputs = freezing.set_inputs(loaded.graph_def, loaded.inputs, settings)
+    graph_def = graphs.subgraph(graph_def, loaded.outputs.values())
+    graph_def, done = surgery.to_inference(graph_def, inputs, loaded.outputs)
+    notes = [*loaded.notes, *done]
+    graph_def = freezing.cut(graph_def, inputs, loaded.outputs)
+    frozen = freezing.freeze(graph_def, loaded.outputs, loaded.values)
+    there = {node.name for node in frozen.node}
+    for name in [name for name, tensor in inputs.items() if tensor.partition(":")[0] not in there]:
+        notes.append(f"input '{name}' is left out: no output depends on it")
+        del inputs[name]
+    frozen, outputs = freezing.separate(frozen, inputs, loaded.outputs)
+    computed, skipped = references.compute(frozen, inputs, outputs, batch_sizes)
+    frozen = constants.fold(frozen, [*inputs.values(), *outputs.values()])
+    handlers = _optional("handlers")
+    taken = conversion.to_onnx(
+        frozen,
+        inputs,
+        outputs,
+        opset=opset,
+        handlers=handlers.HANDLERS if handlers else {},
+        path=path,
+    )
+    return Converted(
+        path=path,
+        kind=source.kind,
+        framework=_framework(),
+        references=tuple(_fed(reference, taken) for reference in computed),
+        findings=tuple(findings),
+        variables=tuple(variables),
+        notes=(*notes, *skipped),
+    )
+
+
+def _fed(reference: Reference, names: Sequence[str]) -> Reference:
+    """The same with feeds of only the inputs that the ONNX model still has."""
+    feeds = {name: array for name, array in reference.feeds.items() if name in names}
+    return Reference(reference.batch, feeds, reference.outputs)
+
+
+def _framework() -> str:
+    packages = ("tensorflow", "tf2onnx")
+    versions = {"tensorflow": library.load("tensorflow").__version__}
+    versions["tf2onnx"] = metadata.version("tf2onnx")
+    return ", ".join(f"{name} {versions[name]}" for name in packages)
+
+
+def _optional(module: str) -> Any:
+    name = f"{_HERE}.{module}"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None

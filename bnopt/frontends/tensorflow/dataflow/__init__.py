@@ -1,0 +1,1 @@
+"""What flows where in a TensorFlow graph: variables, updates, batch norms, switches."""

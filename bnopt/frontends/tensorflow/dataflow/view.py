@@ -1,0 +1,253 @@
+"""A loaded model as the checks see it: batch norms, where their statistics come from, updates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnopt.frontends.tensorflow.dataflow.branches import live
+from bnopt.frontends.tensorflow.dataflow.constants import truth
+from bnopt.frontends.tensorflow.dataflow.graph import PLACEHOLDERS, Graph, Tensor, endpoints
+from bnopt.frontends.tensorflow.dataflow.inlining import inline
+from bnopt.frontends.tensorflow.dataflow.norms import Norm, norms
+from bnopt.frontends.tensorflow.dataflow.sources import (
+    SELECTS,
+    SWITCHES,
+    Gate,
+    Source,
+    Tracer,
+    variables_of,
+)
+from bnopt.frontends.tensorflow.dataflow.updates import Update, is_train_op, updates
+
+_STATISTICS = ("moving_mean", "moving_variance")
+_NAMED = re.compile(
+    r"(?:^|/)(?:moving_mean|moving_variance|biased|local_step|renorm|ExponentialMovingAverage)"
+    r"[^/]*$"
+)
+
+
+class Model(Protocol):
+    """What was loaded; see `bnopt.frontends.tensorflow.loaded.Loaded`."""
+
+    graph_def: Any
+    values: dict[str, NDArray[Any]]
+    initial_values: dict[str, NDArray[Any]] | None
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A batch norm that the outputs depend on.
+
+    Attributes:
+        name: The scope of its variables, or its node.
+        norm: How it is written.
+        mean: Where its mean comes from.
+        variance: Where its variance comes from.
+        gates: Switches around it.
+    """
+
+    name: str
+    norm: Norm
+    mean: tuple[Source, ...]
+    variance: tuple[Source, ...]
+    gates: tuple[Gate, ...]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Of both statistics."""
+        return self.mean + self.variance
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The moving statistics that a batch norm reads in inference, as far as they are known.
+
+    Attributes:
+        layer: Its name.
+        mean: Name of the variable; None if it has none.
+        variance: Likewise.
+        mean_initial: Whether the mean still holds its initial value; None if not known.
+        variance_initial: Likewise the variance.
+    """
+
+    layer: str
+    mean: str | None
+    variance: str | None
+    mean_initial: bool | None
+    variance_initial: bool | None
+
+    @property
+    def known(self) -> bool:
+        """Whether both are."""
+        return None not in (self.mean_initial, self.variance_initial)
+
+    @property
+    def never(self) -> bool:
+        """Whether neither has moved."""
+        return bool(self.mean_initial and self.variance_initial)
+
+
+class View:
+    """A model, flattened and traced.
+
+    Args:
+        model: What was loaded.
+        bound: Input or tensor name -> the value it is bound to.
+
+    Attributes:
+        graph: Calls and conditionals written out.
+        cone: The nodes the outputs are computed from.
+    """
+
+    def __init__(self, model: Model, bound: Mapping[str, Any] | None = None) -> None:
+        self.model = model
+        self.bound = bindings(model.inputs, bound or {})
+        outputs = list(model.outputs.values())
+        flat = inline(model.graph_def, self._taken, lower=True, keep=outputs)
+        self.graph = Graph(flat.node)
+        self.outputs = [tensor.node for tensor in endpoints(model.outputs)]
+        self.cone = self.graph.ancestors(self.outputs, control=False)
+        self.tracer = Tracer(self.graph, variables_of(self.graph, model.values), self.bound)
+
+    def _taken(self, graph: Graph, tensor: Tensor) -> bool | None:
+        return truth(graph, tensor, self.bound)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Every batch norm the outputs depend on."""
+        return tuple(filter(None, (self._layer(norm) for norm in norms(self.graph, self.cone))))
+
+    @cached_property
+    def updates(self) -> tuple[Update, ...]:
+        """Every op of the graph that moves a variable, optimizers aside."""
+        return tuple(updates(self.tracer))
+
+    @cached_property
+    def updated(self) -> dict[str, list[Update]]:
+        """Variable -> its updates."""
+        found: dict[str, list[Update]] = {}
+        for update in self.updates:
+            found.setdefault(update.variable, []).append(update)
+        return found
+
+    @cached_property
+    def train_ops(self) -> tuple[str, ...]:
+        """The optimizer's nodes."""
+        return tuple(name for name in self.graph.nodes if is_train_op(self.graph.op(name)))
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The moving statistics of each batch norm that reads any, each pair once."""
+        found: dict[tuple[str | None, str | None], Pair] = {}
+        for layer in self.layers:
+            mean, variance = self.stored(layer.mean), self.stored(layer.variance)
+            if (mean, variance) != (None, None) and (mean, variance) not in found:
+                found[mean, variance] = Pair(
+                    layer.name,
+                    mean,
+                    variance,
+                    self.initial(mean, "moving_mean"),
+                    self.initial(variance, "moving_variance"),
+                )
+        return tuple(found.values())
+
+    @cached_property
+    def roles(self) -> dict[str, str]:
+        """Variable -> `moving_mean` or `moving_variance`, by what a batch norm does with it."""
+        found: dict[str, str] = {}
+        for layer in self.layers:
+            for role, sources in zip(_STATISTICS, (layer.mean, layer.variance), strict=True):
+                stored = [s.node for s in sources if s.origin == "variable"]
+                for name in stored if len(set(stored)) == 1 else ():
+                    found.setdefault(name, role)
+        return found
+
+    @cached_property
+    def statistics(self) -> set[str]:
+        """Every variable that is a moving statistic, by its use, its updates or its name."""
+        used = {s.node for layer in self.layers for s in layer.sources if s.origin == "variable"}
+        averaged = {update.variable for update in self.updates if update.rate is not None}
+        return used | averaged | {v for v in self.tracer.variables if _NAMED.search(v)}
+
+    def stored(self, sources: tuple[Source, ...]) -> str | None:
+        """The one variable that a statistic is read from in inference."""
+        found = {s.node for s in sources if s.origin == "variable"}
+        if len(found) > 1:
+            # The training branch may read one too; in inference the batch has no part.
+            ways = {gate for s in sources if s.origin == "batch" for gate in s.gates}
+            found = {s.node for s in sources if s.origin == "variable" and not ways & {*s.gates}}
+        return found.pop() if len(found) == 1 else None
+
+    def initial(self, name: str | None, role: str) -> bool | None:
+        """Whether a variable still holds what it started from; None if that is not known."""
+        value = None if name is None else self.model.values.get(name)
+        if name is None or value is None:
+            return None
+        starts = self.model.initial_values or {}
+        if name in starts:
+            return bool(np.array_equal(value, starts[name]))
+        zero = not value.any()
+        return zero or bool((value == 1).all()) if role == "moving_variance" else zero
+
+    def placeholders(self, predicate: Tensor) -> list[str]:
+        """The placeholders that decide a predicate."""
+        found = self.graph.ancestors([predicate.node], control=False)
+        return [name for name in self.graph.nodes if name in found and self._is_open(name)]
+
+    def _is_open(self, name: str) -> bool:
+        return self.graph.op(name) in PLACEHOLDERS and Tensor(name, 0) not in self.bound
+
+    def _gates(self, node: str) -> tuple[Gate, ...]:
+        """The values without which a node has no part in the outputs."""
+        return tuple(gate for gate, nodes in self._alive.items() if node not in nodes)
+
+    @cached_property
+    def _alive(self) -> dict[Gate, set[str]]:
+        """Gate -> the nodes that have a part in the outputs while it is shut."""
+        found: dict[Gate, set[str]] = {}
+        for name, node in self.graph.nodes.items():
+            if name not in self.cone or node.op not in SWITCHES | SELECTS:
+                continue
+            at = self.graph.operands(name)[1 if node.op in SWITCHES else 0]
+            predicate = self.tracer.predicate(at)
+            if Gate(predicate, True) in found or not self.placeholders(predicate):
+                continue
+            for value in (True, False):
+                bound = {**self.bound, predicate: not value}
+                found[Gate(predicate, value)] = live(self.graph, self.outputs, bound)
+        return found
+
+    def _layer(self, norm: Norm) -> Layer | None:
+        gates = self._gates(norm.node)
+        if norm.training:
+            mean = variance = (Source("batch", norm.node, gates),)
+        else:
+            mean = () if norm.mean is None else tuple(self.tracer.sources(norm.mean))
+            variance = tuple(self.tracer.sources(norm.variance))
+        # A root of something else: the norm of a vector, a layer norm, an optimizer.
+        if not variance or (not norm.fused and not mean):
+            return None
+        return Layer(self._name(norm, mean + variance), norm, mean, variance, gates)
+
+    def _name(self, norm: Norm, sources: tuple[Source, ...]) -> str:
+        """The scope of a batch norm's variables, else the one its node is in."""
+        found = [source.node for source in sources if source.origin == "variable"]
+        if norm.fused:
+            operands = self.graph.operands(norm.node)[1:]
+            found += filter(None, (self.tracer.variable(operand) for operand in operands))
+        scopes = filter(None, (name.rpartition("/")[0] for name in found))
+        return next(scopes, norm.node.rpartition("/")[0] or norm.node)
+
+
+def bindings(inputs: Mapping[str, str], bound: Mapping[str, Any]) -> dict[Tensor, Any]:
+    """Tensors with a given value; a name may be an input's, a node's or a tensor's."""
+    return {Tensor.parse(inputs.get(name, name)): value for name, value in bound.items()}

@@ -1,0 +1,164 @@
+"""Keras models, of Keras 3 and of tf-keras, to a SavedModel of what they compute in inference."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from bnopt.errors import LoadError
+from bnopt.frontends.tensorflow import library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_PARAMETERS = ("gamma", "beta", "moving_mean", "moving_variance")
+_SURE = ("Zeros", "Ones", "Constant")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A SavedModel, and what Keras knew and it does not.
+
+    Attributes:
+        path: Its folder.
+        initial_values: Variable name -> the value that its layer's initializer gives, where that
+            is not random.
+    """
+
+    path: Path
+    initial_values: dict[str, NDArray[Any]] | None
+
+
+def open_file(path: Path, folder: Path) -> Saved:
+    """Load a `.keras` or `.h5` file and save it as a SavedModel below a folder.
+
+    Raises:
+        LoadError: It holds no whole model, or code that would run on loading.
+    """
+    config, version = _zipped(path) if path.suffix.lower() == ".keras" else _hdf5(path)
+    if any(_runs_code(part) for part in _walk(config)):
+        raise LoadError(
+            f"{path}: has a Lambda layer, whose Python code would run on loading; pass the model "
+            "itself to bnopt.export, or save it as a SavedModel"
+        )
+    # Keras 3 reads most of what tf-keras wrote, but not all, and not always as it was.
+    library.require(*(("tf_keras",) if version.startswith("2") else ("keras",)))
+    keras = library.load("tf_keras" if version.startswith("2") else "keras")
+    return save(keras.models.load_model(str(path), compile=False), folder)
+
+
+def save(model: Any, folder: Path) -> Saved:
+    """Save a Keras model's inference as a SavedModel.
+
+    Args:
+        model: Of Keras 3 (with TensorFlow as its backend) or of tf-keras; built.
+        folder: Where to put `saved_model/`.
+    """
+    tf = library.load("tensorflow")
+    path = folder / "saved_model"
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        # A subclass of Model: only it knows what it was called with.
+        model.export(str(path))
+        return Saved(path, _initial_values(model))
+    names = _unique([_plain(tensor.name) for tensor in inputs])
+    specs = [
+        tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
+        for tensor, name in zip(inputs, names, strict=True)
+    ]
+
+    def infer(*tensors: Any) -> dict[str, Any]:
+        packed = tensors[0] if len(tensors) == 1 else tf.nest.pack_sequence_as(model.input, tensors)
+        results = tf.nest.flatten(model(packed, training=False))
+        return dict(zip(_outputs(model, len(results)), results, strict=True))
+
+    function = tf.function(infer, input_signature=specs).get_concrete_function()
+    holder = tf.Module()
+    holder.variables_of_the_model = list(function.graph.variables)
+    tf.saved_model.save(holder, str(path), signatures=function)
+    return Saved(path, _initial_values(model))
+
+
+def _zipped(path: Path) -> tuple[object, str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read("metadata.json"))
+            return json.loads(archive.read("config.json")), str(metadata.get("keras_version", ""))
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        raise LoadError(f"{path}: not a Keras model, or a damaged one") from None
+
+
+def _hdf5(path: Path) -> tuple[object, str]:
+    with library.load("h5py").File(path, "r") as file:
+        text = file.attrs.get("model_config")
+        version = str(file.attrs.get("keras_version", "2"))
+    if text is None:
+        raise LoadError(f"{path}: weights without their model; save the whole model")
+    return json.loads(text), version
+
+
+def _walk(config: object) -> Iterator[dict[str, object]]:
+    stack = [config]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, dict):
+            found = cast("dict[str, object]", part)
+            yield found
+            stack += found.values()
+        elif isinstance(part, list):
+            stack += cast("list[object]", part)
+
+
+def _runs_code(part: dict[str, object]) -> bool:
+    return part.get("class_name") in ("Lambda", "__lambda__")
+
+
+def _outputs(model: Any, count: int) -> list[str]:
+    names = list(getattr(model, "output_names", None) or ())
+    if not names and count == 1 and getattr(model, "layers", None):
+        # A Sequential of Keras 3, which other models call by its last layer as well.
+        names = [model.layers[-1].name]
+    if len(names) != count:
+        names = [f"output_{index}" for index in range(count)]
+    return _unique([_plain(str(name)) for name in names])
+
+
+def _plain(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def _unique(names: list[str]) -> list[str]:
+    """The same names, those that were there before with a number behind."""
+    taken: list[str] = []
+    for name in names:
+        fresh, number = name, 0
+        while fresh in taken:
+            number += 1
+            fresh = f"{name}_{number}"
+        taken.append(fresh)
+    return taken
+
+
+def _initial_values(model: Any) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    layers = getattr(model, "_flatten_layers", None)
+    for layer in layers() if layers is not None else ():
+        for parameter in _PARAMETERS:
+            variable = getattr(layer, parameter, None)
+            initializer = getattr(layer, f"{parameter}_initializer", None)
+            if variable is None or initializer is None or type(initializer).__name__ not in _SURE:
+                continue
+            value = initializer(tuple(variable.shape), dtype=variable.dtype)
+            # Keras 3 wraps TensorFlow's variable, whose name the graph has; elsewhere `value` is a
+            # method.
+            inner = getattr(variable, "value", variable)
+            name = str((variable if callable(inner) else inner).name)
+            found[_plain(name)] = np.asarray(value)
+    return found

@@ -1,0 +1,34 @@
+"""A TensorFlow graph as it was loaded: nothing frozen, pruned or optimized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A graph with its variables still visible.
+
+    A variable's name is that of its node: `Variable`, `VariableV2` or `VarHandleOp`. In a graph
+    that was frozen by somebody else, what was a variable is a `Const` that an `Identity` reads.
+
+    Attributes:
+        graph_def: The whole graph, function calls inlined; If and While still have functions.
+        values: Variable name -> its value, for every variable that has one.
+        initial_values: Variable name -> the value it started from, where that is not drawn at
+            random; None if the source does not tell.
+        inputs: Name in the ONNX model -> tensor (`node:0`), in order.
+        outputs: Name in the ONNX model -> tensor, in order.
+        notes: What was decided on the way.
+    """
+
+    graph_def: Any
+    values: dict[str, NDArray[Any]]
+    initial_values: dict[str, NDArray[Any]] | None
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    notes: list[str] = field(default_factory=list[str])

@@ -1,0 +1,118 @@
+"""What TensorFlow itself computes, on generated inputs: the truth an export is held against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bnopt.errors import ExecutionError, LoadError
+from bnopt.frontends.records import Reference
+from bnopt.frontends.tensorflow import library
+from bnopt.runtime import feeds
+from bnopt.runtime.interface import TensorInfo, numpy_dtype
+from bnopt.runtime.messages import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+_NAMES = {"float32": "float", "float64": "double", "half": "float16"}
+
+
+def compute(
+    graph_def: Any,
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    batch_sizes: Sequence[int],
+    seed: int = 0,
+) -> tuple[list[Reference], list[str]]:
+    """Run a frozen graph in TensorFlow, without grappler.
+
+    Args:
+        graph_def: The graph.
+        inputs: Name in the ONNX model -> tensor.
+        outputs: The same.
+        batch_sizes: Which to try; a model whose batch is fixed has only that one.
+        seed: The same seed gives the same inputs.
+
+    Returns:
+        One reference for each batch size that TensorFlow takes, and notes on those it does not.
+
+    Raises:
+        LoadError: Inputs for which no values can be made up.
+        ExecutionError: TensorFlow takes none of the batch sizes.
+    """
+    tf = library.load("tensorflow")
+    notes: list[str] = []
+    found: list[Reference] = []
+    refusal = ""
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+        # Not the tensors themselves: grappler does not touch a node whose output is fetched.
+        fetches = {
+            name: tf.identity(graph.get_tensor_by_name(tensor)) for name, tensor in outputs.items()
+        }
+    infos = [_info(name, graph.get_tensor_by_name(tensor)) for name, tensor in inputs.items()]
+    fixed = feeds.fixed_batch(infos)
+    if feeds.batch_symbol(infos) is None:
+        notes.append(f"the batch is fixed at {fixed}" if fixed else "no input has a batch")
+        batch_sizes = [fixed or 1]
+    rungs = list(feeds.ladder(infos))
+    with tf.compat.v1.Session(graph=graph, config=_config(graph_def)) as session:
+        for batch in batch_sizes:
+            for sizes in list(rungs):
+                feed = _feed(infos, feeds.generate(infos, batch=batch, seed=seed, sizes=sizes))
+                try:
+                    results = session.run(
+                        fetches, {inputs[name]: array for name, array in feed.items()}
+                    )
+                except (tf.errors.OpError, ValueError) as error:
+                    refusal = refusal or one_line(error)
+                    continue
+                rungs = [sizes]
+                arrays = {name: np.asarray(value) for name, value in results.items()}
+                found.append(Reference(batch, feed, arrays))
+                break
+            else:
+                notes.append(f"TensorFlow does not take batch size {batch}")
+    if not found:
+        raise ExecutionError(f"TensorFlow cannot run the model: {refusal}")
+    return found, notes
+
+
+def _config(graph_def: Any) -> Any:
+    """Settings of the session; of grappler at most what lets a CPU run channels first."""
+    config = library.session_config()
+    functions = [node for function in graph_def.library.function for node in function.node_def]
+    if any(
+        node.attr["data_format"].s.startswith(b"NC")
+        for node in [*graph_def.node, *functions]
+        if "data_format" in node.attr
+    ):
+        options = config.graph_options.rewrite_options
+        options.disable_meta_optimizer = False
+        options.optimizers.append("layout")
+        options.cpu_layout_conversion = options.NCHW_TO_NHWC
+    return config
+
+
+def _info(name: str, tensor: Any) -> TensorInfo:
+    dtype = str(_NAMES.get(tensor.dtype.name, tensor.dtype.name))
+    if numpy_dtype(dtype) is None:
+        raise LoadError(
+            f"input '{name}' is of {dtype}, which no network with batch norm computes on"
+        )
+    if tensor.shape.rank is None:
+        raise LoadError(f"input '{name}' has no shape, not even a rank")
+    return TensorInfo(name, dtype, tuple(tensor.shape.as_list()))
+
+
+def _feed(infos: Sequence[TensorInfo], feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same, in inference mode: a switch such as `is_training` is off."""
+    switches = {info.name for info in infos if info.dtype == "bool" and info.shape == ()}
+    return {
+        name: np.zeros((), np.bool_) if name in switches else array for name, array in feed.items()
+    }

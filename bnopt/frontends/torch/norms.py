@@ -1,0 +1,115 @@
+"""The batch norms of a module, read without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bnopt.errors import UsageError
+from bnopt.frontends.torch.modules import import_torch
+
+Array: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class TorchNorm:
+    """One batch norm of a module.
+
+    Attributes:
+        name: Its name in the module; the name of its class for the module itself.
+        kind: `batch`, `instance` (an InstanceNorm with moving statistics), or `fixed`: one that
+            never updates them, such as torchvision's FrozenBatchNorm2d.
+        training: Whether it is in training mode.
+        frozen: Whether it is in evaluation mode with parameters that need no gradient, while
+            other parameters of the module do.
+        parameters: Name in the module -> numbers in float64, shape [C]; of `weight`, `bias`,
+            `running_mean` and `running_var` those that it has.
+        momentum: Weight of a new batch in the moving average; None for the plain average of all
+            batches, and where it is not known.
+        batches: `num_batches_tracked`; None where nothing counts.
+        called: Whether the module ran it, in evaluation mode; None if that was not tried.
+    """
+
+    name: str
+    kind: Literal["batch", "instance", "fixed"]
+    training: bool
+    frozen: bool
+    parameters: dict[str, Array]
+    momentum: float | None
+    batches: int | None
+    called: bool | None = None
+
+    @property
+    def mean(self) -> Array | None:
+        """The moving mean, shape [C]."""
+        return self.parameters.get("running_mean")
+
+    @property
+    def variance(self) -> Array | None:
+        """The moving variance, shape [C]."""
+        return self.parameters.get("running_var")
+
+    def as_called(self, called: bool) -> TorchNorm:
+        """The same, with what a run has shown."""
+        return replace(self, called=called)
+
+
+def find_norms(module: Any) -> list[TorchNorm]:
+    """Every batch norm of `module`, in the order of its parts; one that is shared counts once.
+
+    Raises:
+        UsageError: A lazy module has not seen data yet.
+    """
+    torch = import_torch()
+    base = torch.nn.modules.batchnorm._NormBase
+    lazy = torch.nn.parameter.UninitializedTensorMixin
+    trained = any(parameter.requires_grad for parameter in module.parameters())
+    found: list[TorchNorm] = []
+    for path, part in module.named_modules():
+        name = path or type(part).__name__
+        for own in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
+            if isinstance(own, lazy):
+                raise UsageError(f"'{name}' is lazy and has no shape yet; run the module once")
+        if isinstance(part, torch.nn.modules.instancenorm._InstanceNorm):
+            kind = "instance"
+        elif isinstance(part, base) or hasattr(part, "momentum"):
+            kind = "batch"
+        else:
+            kind = "fixed"
+        parameters = dict(_parameters(part, torch))
+        tracked = {"running_mean", "running_var"} <= parameters.keys()
+        if not tracked and not (isinstance(part, base) and kind == "batch"):
+            continue
+        momentum = getattr(part, "momentum", None)
+        counter: Any = getattr(part, "num_batches_tracked", None)
+        # InstanceNorm updates its statistics but has never counted.
+        counts = kind == "batch" and isinstance(counter, torch.Tensor)
+        own_parameters = list(part.parameters(recurse=False))
+        frozen = kind == "fixed" or (
+            not part.training
+            and bool(own_parameters)
+            and not any(parameter.requires_grad for parameter in own_parameters)
+        )
+        found.append(
+            TorchNorm(
+                name,
+                kind,
+                training=bool(part.training),
+                frozen=frozen and trained,
+                parameters=parameters,
+                momentum=float(momentum) if isinstance(momentum, int | float) else None,
+                batches=int(counter) if counts else None,
+            )
+        )
+    return found
+
+
+def _parameters(part: Any, torch: Any) -> Iterator[tuple[str, Array]]:
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        tensor: Any = getattr(part, name, None)
+        if isinstance(tensor, torch.Tensor):
+            yield name, tensor.detach().cpu().double().numpy().reshape(-1)

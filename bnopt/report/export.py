@@ -1,0 +1,95 @@
+"""An export at the terminal: what was found in the source, what became of it, how close it is."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from bnopt.evidence import Agreement
+from bnopt.findings import Finding
+from bnopt.report.calibration import calibration_lines
+from bnopt.report.causes import STYLE
+from bnopt.report.layout import indented, line, next_step, notes, stages, table
+from bnopt.report.text import clean, plural, quoted, short_path
+from bnopt.results import ExportResult
+
+MOST = 8
+
+
+def export_text(result: ExportResult, *, stopped: bool = False) -> RenderableType:
+    """An export.
+
+    Args:
+        result: What to show.
+        stopped: Whether an error kept it from finishing.
+    """
+    parts: list[RenderableType] = [_headline(result, stopped)]
+    what = f"{clean(short_path(result.source))}: {result.kind}, {clean(result.framework)}"
+    parts.append(line(f"{what}, {plural(len(result.variables), 'variable')} of batch norms", "dim"))
+    parts += _findings(result.findings)
+    if result.calibration is not None:
+        parts += calibration_lines(result.calibration)
+    if result.fold is not None and result.fold.findings:
+        parts.append(Text())
+        parts.append(line("in the converted model", "bold"))
+        parts += _findings(result.fold.findings)
+    parts += _agreement(result)
+    fold_notes = () if result.fold is None else result.fold.notes
+    parts += notes(tuple(dict.fromkeys((*result.notes, *fold_notes))))
+    times = {
+        "convert": result.timings.load,
+        "compare": result.timings.validate,
+        "save": result.timings.save,
+    }
+    parts += [Text(), line(stages(times), "dim")]
+    if result.output is not None:
+        parts += next_step(f"bnopt check {quoted(str(result.output))} --data D")
+    elif result.findings:
+        parts += next_step(f"bnopt explain {result.findings[0].code}")
+    return Group(*parts)
+
+
+def _headline(result: ExportResult, stopped: bool) -> Text:
+    head = line("exported" if not stopped else "not exported", "bold red" if stopped else "bold")
+    if result.fold is not None:
+        summary = result.fold.summary
+        verb = "would fold" if stopped else "folded"
+        head.append(f"; {verb} {summary.folded} of {plural(summary.found, 'batch norm')}", "bold")
+    if result.agreement:
+        name = result.framework.partition(" ")[0]
+        where = ", the converted model" if result.calibration is not None else ""
+        if result.ok:
+            head.append(f"; agrees with {clean(name)}{where}", "green")
+        else:
+            head.append(f"; DIFFERS from {clean(name)}{where}", "bold red")
+    if result.output is not None:
+        head.append(f"; wrote {clean(short_path(result.output))}", "bold")
+    return head
+
+
+def _findings(findings: tuple[Finding, ...]) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for finding in findings[:MOST]:
+        head = line(finding.severity, STYLE[finding.severity])
+        place = f"{clean(finding.site)}: " if finding.site else ""
+        parts += [Text(), head.append(f" {finding.code}: {place}{clean(finding.message)}")]
+        if finding.fix:
+            parts.append(indented(line(f"fix: {clean(finding.fix)}", "dim")))
+    if len(findings) > MOST:
+        parts.append(line(f"... and {len(findings) - MOST} more, --json lists all", "dim"))
+    return parts
+
+
+def _agreement(result: ExportResult) -> list[RenderableType]:
+    if not result.agreement:
+        return []
+    rows = table("output", "batch>", "error>", "tolerance>", "relative>", "")
+    for one in result.agreement:
+        rows.add_row(*_row(one))
+    return [Text(), rows]
+
+
+def _row(one: Agreement) -> tuple[str, ...]:
+    verdict = "ok" if one.ok else "DIFFERS"
+    numbers = (f"{one.max_abs:.3g}", f"{one.tolerance:.3g}", f"{one.max_rel:.3g}")
+    return (clean(one.output), str(one.batch), *numbers, verdict)

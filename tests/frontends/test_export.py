@@ -1,0 +1,171 @@
+"""`bnopt.export` and `bnopt export`: from a source to a written model, or why not."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_runner import bnopt
+from graphs import conv_bn, normal, run
+from report_records import INFO
+
+import bnopt as library
+from bnopt import io
+from bnopt.errors import DependencyError, LoadError, UsageError
+from bnopt.evidence import Agreement
+from bnopt.findings import Finding
+from bnopt.judge.agreement import agreement
+from bnopt.report import json, terminal
+from bnopt.results import ExportResult, Timings
+from bnopt.source import Source
+
+needs_tensorflow = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("tensorflow", "tf2onnx")),
+    reason="needs bnopt[tensorflow]",
+)
+
+
+def written(folder: Path) -> Path:
+    with io.stage(Source(conv_bn()).model, folder / "m.onnx") as staged:
+        return staged.commit()
+
+
+def test_agreement_is_measured_per_batch_and_output(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    x = normal(8, 3, 8, 8)
+    y = run(conv_bn(), x=x)[0]
+    off = y + np.float32(0.01) * np.abs(y).max()
+    references = [(1, {"x": x[:1]}, {"y": y[:1]}), (8, {"x": x}, {"y": off})]
+    good, bad = agreement(path, references)
+    assert (good.batch, good.output, good.ok) == (1, "y", True)
+    assert good.max_rel < 1e-5
+    assert (bad.batch, bad.ok) == (8, False)
+    assert bad.max_rel == pytest.approx(0.01, rel=0.05)
+    assert agreement(path, references, half=True)[1].ok
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_differs(tmp_path: Path, value: float) -> None:
+    x = normal(1, 3, 8, 8)
+    y = run(conv_bn(), x=x)[0]
+    y[0, 0, 0, 0] = value
+    [one] = agreement(written(tmp_path), [(1, {"x": x}, {"y": y})])
+    assert not one.ok
+
+
+def test_another_shape_differs(tmp_path: Path) -> None:
+    x = normal(1, 3, 8, 8)
+    y = run(conv_bn(), x=x)[0]
+    [one] = agreement(written(tmp_path), [(1, {"x": x}, {"y": y[:, :2]})])
+    assert not one.ok
+
+
+def record(**changes: object) -> ExportResult:
+    made = {
+        "model": None, "source": "run/model.ckpt.meta", "kind": "checkpoint",
+        "framework": "tensorflow 2.21.0, tf2onnx 1.17.0", "info": INFO, "variables": (),
+        "findings": (), "fold": None,
+        "agreement": (Agreement(8, "y", 1e-6, 1e-7, 1e-3, True),), "notes": ("a note",),
+        "timings": Timings(load=1.0), "output": Path("out.onnx"),
+    }  # fmt: skip
+    return ExportResult(**{**made, **changes})
+
+
+def shown(result: ExportResult, **options: bool) -> str:
+    import io as streams
+
+    file = streams.StringIO()
+    terminal.show(terminal.text(result, **options), file)
+    return file.getvalue()
+
+
+def test_report() -> None:
+    text = shown(record())
+    assert "agrees with tensorflow" in text
+    assert "wrote out.onnx" in text
+    assert "bnopt check out.onnx --data D" in text
+    finding = Finding("decay-is-flag", "error", "bn[red]\x1b", "wrong", "right")
+    bad = record(
+        findings=(finding,) * 9, output=None, agreement=(Agreement(1, "y", 1.0, 1.0, 0.1, False),)
+    )
+    text = shown(bad, stopped=True)
+    assert "not exported" in text
+    assert "DIFFERS" in text
+    assert "bn[red]" in text
+    assert "\x1b" not in text
+    assert "1 more" in text
+    assert "bnopt explain decay-is-flag" in text
+    report = json.report(bad)
+    assert report["command"] == "export"
+    assert not report["ok"]
+    assert report["from"] == "checkpoint"
+    assert report["findings"][0]["code"] == "decay-is-flag"
+    assert json.report(record())["ok"]
+    json.dumps(report)
+
+
+def test_arguments_that_make_no_sense(tmp_path: Path) -> None:
+    for options, words in (
+        ({"output": tmp_path / "o.pb"}, "end in .onnx"),
+        ({"output": tmp_path / "no" / "o.onnx"}, "no such folder"),
+        ({"example_inputs": (1,)}, "torch.nn.Module"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            library.export(tmp_path / "m.keras", **options)
+    with pytest.raises(LoadError):
+        library.export(tmp_path / "missing.keras")
+
+
+def test_command_on_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("no model", encoding="utf-8")
+    for source in ("missing", "text.txt"):
+        done = bnopt("export", source, "-o", "out.onnx", cwd=tmp_path)
+        assert done.code == 2
+        assert done.out == ""
+        assert len(done.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is not None, reason="TensorFlow is here")
+def test_tensorflow_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(DependencyError, match=r"bnopt\[tensorflow\]"):
+        library.export(folder)
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_from_a_keras_file_to_a_folded_model(tmp_path: Path) -> None:
+    import keras
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="image"),
+            layers.Conv2D(4, 3),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Flatten(),
+            layers.Dense(5, name="answer"),
+        ]
+    )
+    random = np.random.default_rng(0)
+    model.layers[1].set_weights([random.uniform(0.5, 2, 4).astype(np.float32) for _ in range(4)])
+    path = tmp_path / "m.keras"
+    model.save(path)
+    done = bnopt("export", path, "-o", tmp_path / "out.onnx", "--json")
+    assert done.code == 0, done.err
+    report = done.json()
+    assert report["ok"]
+    assert (report["summary"]["found"], report["summary"]["folded"]) == (1, 1)
+    assert [one["batch"] for one in report["agreement"]] == [1, 8]
+    x = random.normal(size=(3, 8, 8, 3)).astype(np.float32)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    found = session.run(None, {session.get_inputs()[0].name: x})[0]
+    np.testing.assert_allclose(found, model(x, training=False), rtol=1e-4, atol=1e-4)
