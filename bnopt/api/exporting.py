@@ -164,7 +164,7 @@ def _convert(
 ) -> Converted:
     settings = options["set_inputs"]
     if settings:
-        options["set_inputs"] = {name: _value(value) for name, value in settings.items()}
+        options["set_inputs"] = {name: setting(value) for name, value in settings.items()}
     version: dict[str, Any] = {} if opset is None else {"opset": opset}
     if _is_torch(source):
         given = [name for name, value in options.items() if value]
@@ -182,7 +182,7 @@ def _convert(
     return convert(source, kind, folder=folder, **version, **options)
 
 
-def _value(value: object) -> object:
+def setting(value: object) -> object:
     """What an input is set to; text as on the command line: a number, true, false, or a list."""
     if not isinstance(value, str):
         return value

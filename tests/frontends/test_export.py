@@ -169,3 +169,15 @@ def test_from_a_keras_file_to_a_folded_model(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
     found = session.run(None, {session.get_inputs()[0].name: x})[0]
     np.testing.assert_allclose(found, model(x, training=False), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("false", False), ("False", False), ("true", True), ("3", 3), ("[1, 2]", [1, 2]), ("x", "x")],
+)
+def test_settings_are_no_text(text: str, value: object) -> None:
+    # bool("false") is True: the training branch would be taken, and agree with itself.
+    from bnopt.api.exporting import setting
+
+    assert setting(text) == value
+    assert setting(False) is False
