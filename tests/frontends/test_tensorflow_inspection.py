@@ -115,6 +115,11 @@ def test_bound_switch_is_no_switch() -> None:
     }
 
 
+@pytest.mark.parametrize("mode", programs.MODES)
+def test_the_branch_that_a_bound_flag_rules_out_is_not_looked_at(mode: str) -> None:
+    assert found(programs.example("slim", mode), {"is_training": False}) == []
+
+
 def test_severity_of_never_updated_is_the_models_share() -> None:
     loaded = programs.example("slim")
     one = {

@@ -58,7 +58,8 @@ def check(view: View) -> Iterator[Finding]:
 def _reason(view: View, update: Update) -> str:
     if update.rate is None:
         return ""
-    rate = constant(view.graph, update.rate, view.bound)
+    # With a flag bound to inference the decay may be 1 on purpose: slim has it so outside training.
+    rate = None if view.bound else constant(view.graph, update.rate)
     if rate is not None and rate.size == 1 and float(rate.reshape(-1)[0]) in (0.0, 1.0):
         decay = 1 - int(rate.reshape(-1)[0])
         return f"has a decay of {decay}: {'it never moves' if decay else 'it holds one batch'}"
