@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,9 +117,7 @@ def calibrate(
             tell("save", 0, 1)
             from bnopt import io
 
-            with ExitStack() as stack:
-                result = replace(
-                    result, output=stack.enter_context(io.stage(result.model, target)).commit()
-                )
+            with io.stage(result.model, target) as staged:
+                result = replace(result, output=staged.commit())
     timings = replace(result.timings, load=load_seconds, save=clock.lap())
     return replace(result, timings=timings, model=source.same_kind(result.model))

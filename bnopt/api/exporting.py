@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -16,23 +15,23 @@ from bnopt.api.folding import fold as fold_model
 from bnopt.delivery import Clock, Progress, silent
 from bnopt.errors import RefusalError, UsageError, ValidationError
 from bnopt.findings import REPAIRABLE
+from bnopt.remedy import BATCH_MODES
 from bnopt.results import CalibrateResult, ExportResult, Timings
 from bnopt.source import Source
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from bnopt.evidence import Agreement
-    from bnopt.frontends.records import Converted
+    from bnopt.frontends.records import Converted, Variable
     from bnopt.passes.outcome import Lower
     from bnopt.remedy import TrainingMode
     from bnopt.results import FoldResult
     from bnopt.runtime.data import DataSource
 
 
-SEEN_IN_ONNX = frozenset({"training-mode", "batch-statistics"})
-"""Codes that the converted model shows as well as the graph does, and more surely."""
-
-NEVER = frozenset({"never-updated", "updates-not-run"})
-"""Codes that say that mean is 0 and variance 1."""
+_STATISTICS = frozenset({"moving_mean", "moving_variance", "shadow"})
+"""Roles of variables that hold what inference normalises with."""
 
 
 def export(
@@ -109,8 +108,12 @@ def export(
             source, kind, tuple(example_inputs), folder, opset, {**options, "signature": signature}
         )
         result = _converted(source, converted, clock.lap())
+        half = _uses_half(result.model)
         repairing = data is not None and training_mode == "eval" and fold
-        _stop_on_source(converted, allow, result, repairing)
+        # Fold puts batch norms into inference mode, or says why it cannot.
+        left_to_fold = BATCH_MODES if training_mode == "eval" and fold else frozenset[str]()
+        waived = REPAIRABLE if repairing else left_to_fold
+        _stop_on_source(converted, {*allow, *waived}, result)
         path, calibration = converted.path, None
         if repairing and _codes(converted, REPAIRABLE):
             path = folder / "calibrated.onnx"
@@ -122,19 +125,14 @@ def export(
                 tell,
                 allow=allow,
                 data=data,
-                training_mode=training_mode,
+                # What has just been taken from the data need not be measured again.
+                training_mode="refuse" if calibration else training_mode,
                 keep_overridable=keep_overridable,
                 lower=lower,
                 providers=providers,
                 validate=validate,
             )
-            confirmed = {finding.code for finding in folded.findings}
-            told = [
-                finding
-                for finding in result.findings
-                if finding.code not in SEEN_IN_ONNX or calibration or confirmed & SEEN_IN_ONNX
-            ]
-            result = replace(result, model=folded.model, fold=folded, findings=tuple(told))
+            result = replace(result, model=folded.model, fold=folded)
             calibration = calibration or folded.calibration
         result = replace(result, calibration=calibration)
         clock.lap()
@@ -147,7 +145,7 @@ def export(
         if validate:
             tell("validate", 0, 1)
             shown = staged.path if calibration is None else converted.path
-            result = replace(result, agreement=_agreement(shown, converted, providers))
+            result = replace(result, agreement=_agreement(shown, converted, providers, half))
             _stop_on_difference(result)
         timings = replace(result.timings, validate=clock.lap(), save=save_seconds)
         written = None if target is None else staged.commit()
@@ -162,9 +160,6 @@ def _convert(
     opset: int | None,
     options: dict[str, Any],
 ) -> Converted:
-    settings = options["set_inputs"]
-    if settings:
-        options["set_inputs"] = {name: setting(value) for name, value in settings.items()}
     version: dict[str, Any] = {} if opset is None else {"opset": opset}
     if _is_torch(source):
         given = [name for name, value in options.items() if value]
@@ -180,16 +175,6 @@ def _convert(
     from bnopt.frontends.tensorflow.run import convert
 
     return convert(source, kind, folder=folder, **version, **options)
-
-
-def setting(value: object) -> object:
-    """What an input is set to; text as on the command line: a number, true, false, or a list."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value.strip().lower())
-    except ValueError:
-        return value
 
 
 def _is_torch(source: object) -> bool:
@@ -222,10 +207,8 @@ def _codes(converted: Converted, of: Collection[str] = ()) -> list[str]:
     return [code for code in found if code in of]
 
 
-def _stop_on_source(
-    converted: Converted, allow: Sequence[str], result: ExportResult, repairing: bool
-) -> None:
-    """Refuse a source with errors that neither are allowed nor are about to be repaired.
+def _stop_on_source(converted: Converted, allow: Collection[str], result: ExportResult) -> None:
+    """Refuse a source with errors that are not allowed.
 
     Raises:
         RefusalError: Names the first of them.
@@ -235,10 +218,7 @@ def _stop_on_source(
     stopping = [
         finding
         for finding in converted.findings
-        if finding.severity == "error"
-        and finding.code not in allow
-        and finding.code not in SEEN_IN_ONNX
-        and not (repairing and finding.code in REPAIRABLE)
+        if finding.severity == "error" and finding.code not in allow
     ]
     if stopping:
         first = stopping[0]
@@ -271,8 +251,7 @@ def _calibrated(
         data,
         output=path,
         provider=providers[0] if providers else "cpu",
-        # The variables have said so.
-        assume_never_updated=bool(NEVER & {*codes}),
+        assume_never_updated=none_ever_moved(converted.variables),
         progress=tell,
     )
     if found.kept and not {"all", *codes} & {*allow}:
@@ -286,6 +265,16 @@ def _calibrated(
     return found
 
 
+def none_ever_moved(variables: Sequence[Variable]) -> bool:
+    """Whether every moving statistic is known to hold its initial value.
+
+    If one has moved, gamma and beta of its batch norm cannot be told from merged constants, and an
+    assumption about the whole model would be wrong for it.
+    """
+    known = [variable.initial for variable in variables if variable.role in _STATISTICS]
+    return bool(known) and all(known)
+
+
 def _fold(result: ExportResult, path: Path, tell: Progress, **options: Any) -> FoldResult:
     """Fold the converted model; a refusal carries the export so far."""
     try:
@@ -296,19 +285,20 @@ def _fold(result: ExportResult, path: Path, tell: Progress, **options: Any) -> F
     return folded
 
 
-def _agreement(path: Path, converted: Converted, providers: Sequence[str]) -> tuple[Agreement, ...]:
+def _agreement(
+    path: Path, converted: Converted, providers: Sequence[str], half: bool
+) -> tuple[Agreement, ...]:
     from bnopt.judge.agreement import agreement
 
     references = [(one.batch, one.feeds, one.outputs) for one in converted.references]
     provider = providers[0] if providers else "cpu"
-    return agreement(path, references, half=_uses_half(converted.path), provider=provider)
+    return agreement(path, references, half=half, provider=provider)
 
 
-def _uses_half(path: Path) -> bool:
+def _uses_half(model: ir.Model) -> bool:
     """Whether a model computes in half precision anywhere."""
     import onnx_ir as ir
 
-    model = Source(path).model
     half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
     casts = (node.attributes.get("to") for node in model.graph if node.op_type == "Cast")
     if any(to is not None and to.as_int() in half for to in casts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnopt.remedy.repair import Repaired, TrainingMode, repair
+from bnopt.remedy.repair import BATCH_MODES, Repaired, TrainingMode, repair
 from bnopt.remedy.run import Wish, calibrated
 
-__all__ = ["Repaired", "TrainingMode", "Wish", "calibrated", "repair"]
+__all__ = ["BATCH_MODES", "Repaired", "TrainingMode", "Wish", "calibrated", "repair"]

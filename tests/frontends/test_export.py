@@ -6,16 +6,20 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from cli_runner import bnopt
+from frontends.tf_models import built, shared_worker
 from graphs import conv_bn, normal, run
 from report_records import INFO
 
 import bnopt as library
 from bnopt import io
+from bnopt.api.exporting import none_ever_moved
 from bnopt.errors import DependencyError, LoadError, UsageError
 from bnopt.evidence import Agreement
 from bnopt.findings import Finding
+from bnopt.frontends.records import Variable
 from bnopt.judge.agreement import agreement
 from bnopt.report import json, terminal
 from bnopt.results import ExportResult, Timings
@@ -171,13 +175,54 @@ def test_from_a_keras_file_to_a_folded_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, model(x, training=False), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("false", False), ("False", False), ("true", True), ("3", 3), ("[1, 2]", [1, 2]), ("x", "x")],
-)
-def test_settings_are_no_text(text: str, value: object) -> None:
+@needs_tensorflow
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "factor"), [("false", 2), ("False", 2), ("0", 2), ("true", 1)])
+def test_a_switch_is_set_by_text(tmp_path: Path, text: str, factor: int) -> None:
     # bool("false") is True: the training branch would be taken, and agree with itself.
-    from bnopt.api.exporting import setting
+    path = built("switched", str(tmp_path / "graph.pb"))
+    out = tmp_path / "out.onnx"
+    settings = ("--set-input", f"is_training={text}", "--no-fold")
+    done = bnopt("export", path, "-o", out, *settings)
+    assert done.code == 0, done.err
+    images = normal(5, 4)
+    [found] = run(onnx.load(out), images=images)
+    np.testing.assert_array_equal(found, images * factor + (factor == 1))
 
-    assert setting(text) == value
-    assert setting(False) is False
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_a_training_graph_is_refused_unfolded_too(tmp_path: Path) -> None:
+    path = shared_worker().call("frontends.tf_batch_norms:training", str(tmp_path / "graph.pb"))
+    out = tmp_path / "out.onnx"
+    for options in ((), ("--no-fold",), ("--no-fold", "--training-mode", "eval")):
+        refused = bnopt("export", path, "-o", out, *options)
+        assert refused.code == 1, options
+        assert "training-mode" in refused.out + refused.err
+        assert not out.exists()
+    assert bnopt("export", path, "-o", out, "--no-fold", "--allow", "training-mode").code == 0
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("moved", "never"),
+    [({}, True), ({"bn1/moving_mean"}, False), ({"bn0/moving_variance", "bn1/moving_mean"}, False)],
+)
+def test_all_statistics_have_to_be_initial(moved: set[str], never: bool) -> None:
+    # The assumption is one about the whole model.
+    roles = ("moving_mean", "moving_variance", "gamma")
+    variables = [
+        Variable(f"bn{layer}/{role}", role, (4,), f"bn{layer}/{role}" not in moved, 0.0, 1.0)
+        for layer in range(2)
+        for role in roles
+    ]
+    assert none_ever_moved(variables) is never
+
+
+@pytest.mark.parametrize("initial", [None, False])
+def test_what_is_not_known_may_have_moved(initial: bool | None) -> None:
+    known = Variable("bn/moving_mean", "moving_mean", (4,), True, 0.0, 0.0)
+    assert none_ever_moved([known])
+    for role in ("moving_variance", "shadow"):
+        assert not none_ever_moved([known, Variable("x", role, (4,), initial, 0.0, 1.0)])
+    assert not none_ever_moved([Variable("bn/gamma", "gamma", (4,), True, 1.0, 1.0)])

@@ -38,6 +38,14 @@ def converted(build: str, path: str, **settings: object) -> list[tuple[np.ndarra
     ]
 
 
+def training(path: str) -> str:
+    """A frozen graph whose batch norm takes the statistics of its batch."""
+    import tensorflow as tf
+
+    Path(path).write_bytes(fused(tf, is_training=True).SerializeToString())
+    return path
+
+
 def global_normalization(tf, *, scale_after_normalization: bool):
     """Written as a GraphDef of old, since TensorFlow no longer builds the operator."""
     graph_def = tf.compat.v1.GraphDef()

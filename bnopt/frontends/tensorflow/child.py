@@ -61,8 +61,9 @@ def convert(
     loaded = loading.load(source, wanted, Path(folder))
     if initial_values is not None:
         loaded.initial_values = dict(initial_values)
-    findings, variables = inspection.inspect(loaded, settings)
-    graph_def, inputs = freezing.set_inputs(loaded.graph_def, loaded.inputs, settings)
+    bound = freezing.values_of(loaded.graph_def, loaded.inputs, settings)
+    findings, variables = inspection.inspect(loaded, bound)
+    graph_def, inputs = freezing.set_inputs(loaded.graph_def, loaded.inputs, bound)
     graph_def = graphs.subgraph(graph_def, loaded.outputs.values())
     graph_def, done = surgery.to_inference(graph_def, inputs, loaded.outputs)
     notes = [*loaded.notes, *done]

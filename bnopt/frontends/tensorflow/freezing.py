@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnopt.errors import ExecutionError, LoadError, UsageError
 from bnopt.frontends.tensorflow import graphs, library
+from bnopt.graph.literals import to_array
 from bnopt.runtime.messages import one_line
 
 if TYPE_CHECKING:
@@ -33,21 +34,55 @@ class _Values:
         return [self._values[name] for name in names]
 
 
-def set_inputs(
+def values_of(
     graph_def: Any, inputs: Mapping[str, str], settings: Mapping[str, object]
+) -> dict[str, NDArray[Any]]:
+    """What placeholders are set to, as arrays of their types.
+
+    Text is read, never taken for its truth: "false" is false (`bnopt.graph.literals`).
+
+    Args:
+        graph_def: The graph.
+        inputs: Name in the ONNX model -> tensor.
+        settings: Name of an input, node or tensor -> the value it always has.
+
+    Raises:
+        UsageError: There is no such placeholder, or the value does not fit it.
+    """
+    nodes = graphs.nodes_by_name(graph_def)
+    found: dict[str, NDArray[Any]] = {}
+    for name, value in settings.items():
+        node = _placeholder(nodes, inputs, name)
+        try:
+            found[name] = to_array(value, graphs.element_type(node), None)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"cannot set '{name}' to {value!r}: {one_line(error)}") from None
+    return found
+
+
+def _placeholder(nodes: Mapping[str, Any], inputs: Mapping[str, str], name: str) -> Any:
+    node = nodes.get(graphs.node_name(inputs.get(name, name)))
+    if node is None or node.op not in graphs.PLACEHOLDERS:
+        there = sorted(key for key, one in nodes.items() if one.op in graphs.PLACEHOLDERS)
+        raise UsageError(f"no placeholder '{name}' to set; there are: {', '.join(there)}")
+    return node
+
+
+def set_inputs(
+    graph_def: Any, inputs: Mapping[str, str], settings: Mapping[str, NDArray[Any]]
 ) -> tuple[Any, dict[str, str]]:
     """Put constants in the place of placeholders.
 
     Args:
         graph_def: The graph; it is not changed.
         inputs: Name in the ONNX model -> tensor.
-        settings: Name of an input, node or tensor -> the value it always has.
+        settings: Name of an input, node or tensor -> the value it always has (`values_of`).
 
     Returns:
         The graph with constants, and the inputs that are left.
 
     Raises:
-        UsageError: There is no such placeholder, or the value does not fit it.
+        UsageError: There is no such placeholder.
     """
     if not settings:
         return graph_def, dict(inputs)
@@ -56,14 +91,8 @@ def set_inputs(
     nodes = graphs.nodes_by_name(copy)
     left = dict(inputs)
     for name, value in settings.items():
-        node = nodes.get(graphs.node_name(inputs.get(name, name)))
-        if node is None or node.op not in graphs.PLACEHOLDERS:
-            there = sorted(node.name for node in copy.node if node.op in graphs.PLACEHOLDERS)
-            raise UsageError(f"no placeholder '{name}' to set; there are: {', '.join(there)}")
-        try:
-            graphs.make_constant(node, value, node.attr["dtype"].type)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"cannot set '{name}' to {value!r}: {one_line(error)}") from None
+        node = _placeholder(nodes, inputs, name)
+        graphs.make_constant(node, value, node.attr["dtype"].type)
         left = {
             key: tensor for key, tensor in left.items() if graphs.node_name(tensor) != node.name
         }

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 
 from bnopt.frontends.tensorflow import library
 
@@ -96,6 +97,16 @@ def inline(graph_def: Any, tensors: Iterable[str]) -> Any:
     rewriting.function_optimization = kinds.AGGRESSIVE
     optimizer = library.load("tensorflow.python.grappler.tf_optimizer")
     return _shorten(optimizer.OptimizeGraph(config, meta), {node_name(name) for name in tensors})
+
+
+def element_type(node: Any) -> ir.DataType:
+    """The type of a placeholder's elements.
+
+    Raises:
+        TypeError: It is none that numbers have.
+    """
+    kind = library.load("tensorflow").dtypes.as_dtype(node.attr["dtype"].type)
+    return ir.DataType.from_numpy(np.dtype(kind.as_numpy_dtype))
 
 
 def make_constant(node: Any, value: object, dtype: int) -> None:

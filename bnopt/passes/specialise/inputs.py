@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from bnopt.errors import UsageError
 from bnopt.graph.ir_version import raise_ir_version
-from bnopt.passes.specialise.literals import to_array
+from bnopt.graph.literals import to_array
 
 
 def bind(model: ir.Model, values: Mapping[str, object]) -> None:
