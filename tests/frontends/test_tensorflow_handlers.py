@@ -1,4 +1,4 @@
-"""Batch norms that tf2onnx gets wrong: converted by our handlers, against TensorFlow's numbers."""
+"""Batch norms that tf2onnx gets wrong or writes out: our handlers, against TensorFlow's numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import importlib.util
 import numpy as np
 import onnx
 import pytest
-from frontends.tf_models import CHANNELS, SIZE, shared_worker
+from frontends.tf_batch_norms import EPSILON
+from frontends.tf_models import CHANNELS, SIZE, parameters, shared_worker
 
 from bnopt.errors import ExecutionError
 
@@ -20,6 +21,18 @@ pytestmark = [
     ),
 ]
 
+IMAGES = (SIZE, SIZE, CHANNELS)
+SHAPES = {
+    "images": {"shape": IMAGES},
+    "channels first": {"shape": (CHANNELS, SIZE, SIZE), "axis": 1},
+    "vectors": {"shape": (CHANNELS,)},
+    "sequences": {"shape": (5, CHANNELS)},
+    "volumes": {"shape": (2, SIZE, SIZE, CHANNELS)},
+    "one channel": {"shape": (SIZE, SIZE, 1), "channels": 1},
+    "no gamma": {"shape": IMAGES, "without": ("gamma",)},
+    "no beta": {"shape": IMAGES, "without": ("beta",)},
+    "neither": {"shape": IMAGES, "without": ("gamma", "beta")},
+}
 FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 
 
@@ -129,3 +142,56 @@ def test_a_cpu_runs_channels_first_for_the_references():
     images, kernel, output = built("channels_first_reference")
     expected = np.einsum("nchw,cd->ndhw", images, kernel)
     np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("what", SHAPES)
+def test_statistics_stay(convert, what):
+    settings = SHAPES[what]
+    model = convert("written_out", **settings)
+    moves = operators(model)
+    assert moves.pop("BatchNormalization") == 1
+    moved = {} if what in ("channels first", "vectors") else {"Transpose": 2}
+    assert moves == ({"Reshape": 2} if what == "one channel" else moved)
+    assert constant_operands(model) == [True] * 4
+    node = batch_norm(model)
+    assert [a.f for a in node.attribute if a.name == "epsilon"] == [np.float32(EPSILON)]
+    tensors = {
+        tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer
+    }
+    channels = settings.get("channels", CHANNELS)
+    absent = {"gamma": np.ones(channels), "beta": np.zeros(channels)}
+    for role, name in zip(parameters(), node.input[1:], strict=True):
+        expected = parameters()[role][:channels]
+        if role in settings.get("without", ()):
+            expected = absent[role]
+        np.testing.assert_array_equal(tensors[name], expected)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "double",
+        "half",
+        "epsilon per channel",
+        "along rows",
+        "along columns",
+        "one channel",
+        "unknown channels",
+        "another inverse",
+        "shift of images",
+        "no epsilon",
+        "plain constants",
+        "sign",
+    ],
+)
+def test_what_is_none_is_left_alone(convert, what):
+    model = convert("decoy", what=what, tolerance=4e-3 if what == "half" else 1e-5)
+    assert "BatchNormalization" not in operators(model)
+
+
+@pytest.mark.parametrize(
+    ("rank", "of_constants", "found"),
+    [(2, 1, True), (2, 2, True), (2, 3, False), (1, 1, False), (None, 1, False)],
+)
+def test_ranks_that_a_batch_norm_has(rank, of_constants, found):
+    assert ("IdentityN" in built("operators_of_rank", rank, of_constants)) == found

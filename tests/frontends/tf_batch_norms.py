@@ -14,7 +14,7 @@ def converted(build: str, path: str, **settings: object) -> list[tuple[np.ndarra
     """Convert a graph, and run it in TensorFlow and as ONNX.
 
     Args:
-        build: `global` or `fused`.
+        build: `global`, `fused`, `written_out` or `decoy`.
         path: Of the ONNX model.
         **settings: Of the graph.
 
@@ -23,13 +23,20 @@ def converted(build: str, path: str, **settings: object) -> list[tuple[np.ndarra
     """
     import tensorflow as tf
 
-    from bnopt.frontends.tensorflow import convert, references
+    from bnopt.frontends.tensorflow import constants, convert, recompose, references
     from bnopt.frontends.tensorflow.handlers import HANDLERS
     from bnopt.runtime import session
 
-    graph_def = {"global": global_normalization, "fused": fused}[build](tf, **settings)
+    builders = {
+        "global": global_normalization,
+        "fused": fused,
+        "written_out": written_out,
+        "decoy": decoy,
+    }
+    graph_def = builders[build](tf, **settings)
     inputs, outputs = {"images": "images:0"}, {"y": "y:0"}
     found, _ = references.compute(graph_def, inputs, outputs, (1, 8))
+    graph_def = constants.fold(recompose.recompose(graph_def), ["images:0", "y:0"])
     convert.to_onnx(graph_def, inputs, outputs, opset=17, handlers=HANDLERS, path=Path(path))
     results = session.run(path, [reference.feeds for reference in found]).outputs
     return [
@@ -96,6 +103,75 @@ def fused(
         y = result.y + result.batch_variance if reads_statistics else result.y
         tf.identity(y, name="y")
     return graph.as_graph_def()
+
+
+def written_out(
+    tf, *, shape: tuple[int, ...], axis: int = -1, without: tuple[str, ...] = (), channels: int = 0
+):
+    """`tf.nn.batch_normalization` of images [N, *shape]."""
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(tf.float32, [None, *shape], name="images")
+        values: dict[str, np.ndarray | None] = dict(parameters())
+        if channels:
+            values = {role: value[:channels] for role, value in parameters().items()}
+        if axis != -1:
+            full = [-1 if place == axis else 1 for place in range(len(shape) + 1)]
+            values = {role: value.reshape(full) for role, value in values.items()}
+        values |= dict.fromkeys(without)
+        gamma, beta, mean, variance = (
+            None if value is None else tf.constant(value) for value in values.values()
+        )
+        y = tf.nn.batch_normalization(images, tf.identity(mean), variance, beta, gamma, EPSILON)
+        tf.identity(y, name="y")
+    return graph.as_graph_def()
+
+
+def decoy(tf, *, what: str):
+    """Not quite a batch norm, or not one that a BatchNormalization can be."""
+    values = parameters()
+    gamma, beta, mean, variance = (values[role] for role in values)
+    dtype = {"double": tf.float64, "half": tf.float16}.get(what, tf.float32)
+    epsilon = np.full(CHANNELS, EPSILON) if what == "epsilon per channel" else EPSILON
+    shape = [None, SIZE, SIZE, {"one channel": 1, "unknown channels": None}.get(what, CHANNELS)]
+    if what == "along rows":
+        gamma = np.linspace(1, 2, SIZE).reshape(SIZE, 1, 1)
+    if what == "along columns":
+        gamma, beta, mean, variance = (
+            np.linspace(1, 2, SIZE).reshape(SIZE, 1) for _ in parameters()
+        )
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(tf.float32, shape, name="images")
+        x = tf.cast(images, dtype)
+        gamma, beta, mean, variance = (tf.constant(v, dtype) for v in (gamma, beta, mean, variance))
+        root = tf.math.rsqrt(variance + tf.constant(epsilon, dtype))
+        inverse = root * gamma
+        if what == "no epsilon":
+            inverse = tf.math.rsqrt(variance) * gamma
+        if what == "plain constants":
+            inverse = gamma
+        other = root if what == "another inverse" else inverse
+        shift = mean * other if what == "sign" else beta - mean * other
+        if what == "shift of images":
+            shift = beta - mean * tf.reduce_mean(x)
+        tf.identity(tf.cast(x * inverse + shift, tf.float32), name="y")
+    return graph.as_graph_def()
+
+
+def operators_of_rank(rank: int | None, rank_of_constants: int) -> list[str]:
+    """Operators of `tf.nn.batch_normalization` of a tensor of some rank, recomposed."""
+    import tensorflow as tf
+
+    from bnopt.frontends.tensorflow import recompose
+
+    with tf.Graph().as_default() as graph:
+        shape = None if rank is None else [None] * (rank - 1) + [CHANNELS]
+        x = tf.compat.v1.placeholder(tf.float32, shape)
+        full = [1] * (rank_of_constants - 1) + [CHANNELS]
+        gamma, beta, mean, variance = (
+            tf.constant(value.reshape(full)) for value in parameters().values()
+        )
+        tf.nn.batch_normalization(x, mean, variance, beta, gamma, EPSILON)
+    return [node.op for node in recompose.recompose(graph.as_graph_def()).node]
 
 
 def channels_first_reference() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from bnopt.frontends.tensorflow import (
     inspection,
     library,
     loading,
+    recompose,
     references,
     surgery,
 )
@@ -75,6 +76,7 @@ def convert(
         del inputs[name]
     frozen, outputs = freezing.separate(frozen, inputs, loaded.outputs)
     computed, skipped = references.compute(frozen, inputs, outputs, batch_sizes)
+    frozen = recompose.recompose(frozen)
     frozen = constants.fold(frozen, [*inputs.values(), *outputs.values()])
     handlers = _optional("handlers")
     taken = conversion.to_onnx(

@@ -13,7 +13,7 @@ import numpy as np
 from bnopt.frontends.tensorflow import graphs, library
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # Results larger than this stay computations, if they are larger than what they are made of.
 _LARGE = 1_000_000
@@ -34,7 +34,7 @@ def fold(graph_def: Any, outputs: Iterable[str]) -> Any:
     tf = library.load("tensorflow")
     nodes = graphs.nodes_by_name(graph_def)
     kept = {graphs.node_name(tensor) for tensor in outputs}
-    constant = _constant(nodes)
+    constant = constant_nodes(nodes)
     wanted = {
         graphs.node_name(tensor)
         for node in nodes.values()
@@ -65,7 +65,7 @@ def fold(graph_def: Any, outputs: Iterable[str]) -> Any:
     return graphs.subgraph(copy, kept)
 
 
-def _constant(nodes: dict[str, Any]) -> set[str]:
+def constant_nodes(nodes: Mapping[str, Any]) -> set[str]:
     """Names of nodes that depend on nothing but constants, by data and by control."""
     known: dict[str, bool] = {}
     for root in nodes:

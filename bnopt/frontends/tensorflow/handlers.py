@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bnopt.frontends.tensorflow import library
+from bnopt.frontends.tensorflow import library, recompose
 
 _FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 
@@ -73,9 +73,30 @@ def fused(ctx: Any, node: Any, *_: object) -> None:
     )
 
 
+def recomposed(ctx: Any, node: Any, *_: object) -> None:
+    """A batch norm that `recompose` has marked; any other node of its kind stays what it is.
+
+    Args:
+        ctx: tf2onnx's graph.
+        node: Inputs x, gamma, beta, mean and variance [C]; attributes of the mark.
+    """
+    axis = node.get_attr_value(recompose.AXIS)
+    if axis is None:
+        library.load("tf2onnx.onnx_opset.tensor").IdentityN.version_1(ctx, node)
+        return
+    x, *operands = node.input
+    epsilon = node.get_attr_value(recompose.EPSILON)
+    shape, dtype = ctx.get_shape(x), ctx.get_dtype(x)
+    channels_last = axis != 1
+    if channels_last:
+        x = _transposed(ctx, x, _channels_first(len(shape)), dtype)
+    _replace(ctx, node, x, operands, epsilon=epsilon, channels_last=channels_last)
+
+
 HANDLERS: dict[str, tuple[Callable[..., None], list[str]]] = {
     "BatchNormWithGlobalNormalization": (with_global_normalization, []),
     **{name: (fused, []) for name in _FUSED},
+    recompose.NODE: (recomposed, []),
 }
 
 
