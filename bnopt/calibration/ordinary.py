@@ -27,6 +27,7 @@ from bnopt.calibration.slots import MEAN, VARIANCE, Array, Slot
 from bnopt.evidence import Uncalibrated
 from bnopt.findings import Form
 from bnopt.graph.edits import Editor
+from bnopt.graph.names import helps_debiasing
 from bnopt.graph.operators import get_float, get_int, operand, since_version
 from bnopt.graph.scopes import Scope, label, scopes
 from bnopt.graph.uses import describe
@@ -159,7 +160,10 @@ def _write(editor: Editor, found: _Found) -> Slot:
     ):
         values = np.full(found.channels, empty) if stored is None else stored
         tensor = ir.tensor(round_array(values, found.dtype))
-        editor.set_operand(node, index, tensor, f"{found.name}_{base}")
+        old = operand(node, index)
+        # What comes of the data is no helper of an average, and is not to be taken for one.
+        own = old is not None and not helps_debiasing(old.name)
+        editor.set_operand(node, index, tensor, f"{found.name}_{base}", takes_name=own)
     return Slot(
         site=found.site,
         name=found.name,

@@ -28,12 +28,19 @@ class Editor:
         self._named: set[int] = set()
 
     def set_operand(
-        self, node: ir.Node, index: int, tensor: ir.TensorProtocol, fallback: str
+        self,
+        node: ir.Node,
+        index: int,
+        tensor: ir.TensorProtocol,
+        fallback: str,
+        *,
+        takes_name: bool = True,
     ) -> None:
         """Give `node` a new constant operand.
 
         The old operand is left to its other readers. If it has none, the new one takes over its
-        name; otherwise it is named after it, or after `fallback` where there was none.
+        name; otherwise it is named after it. Where there was none, or the new one is not to take
+        its name, `fallback` is the name.
         """
         old = node.inputs[index] if index < len(node.inputs) else None
         if index >= len(node.inputs):
@@ -41,7 +48,7 @@ class Editor:
         node.replace_input_with(index, None)
         if old is not None:
             self.drop_unread([old])
-            fallback = old.name or fallback
+            fallback = (takes_name and old.name) or fallback
         # The old name is free again if the old operand had no other reader.
         value = self._new_constant(node, tensor, self._names.fresh(fallback))
         node.replace_input_with(index, value)

@@ -7,6 +7,14 @@ import onnx_ir as ir
 from bnopt.graph.scopes import scopes
 
 
+def helps_debiasing(name: str | None) -> bool:
+    """Whether a name is that of a helper variable of zero debiasing, such as `m/biased/read:0`.
+
+    Source: TensorFlow, python/training/moving_averages.py (`_zero_debias`).
+    """
+    return not {"biased", "local_step"}.isdisjoint((name or "").replace(":", "/").split("/"))
+
+
 class Names:
     """All value and node names of a model, and new ones on request."""
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnopt.findings import Finding, Severity
+from bnopt.graph.names import helps_debiasing
 from bnopt.rules.view import View
 
 CODE = "zero-debias"
@@ -35,6 +36,6 @@ def check(view: View) -> Iterator[Finding]:
     for norm in view.live:
         for parameter in ("mean", "variance"):
             name = norm.names.get(parameter, "")
-            if {"biased", "local_step"} & {*name.replace(":", "/").split("/")}:
+            if helps_debiasing(name):
                 message = f"the {parameter} is '{name}', a helper variable of zero debiasing"
                 yield Finding(CODE, SEVERITY, norm.site, message, FIX, {"name": name})

@@ -13,6 +13,7 @@ from bnopt.algebra.base import Context
 from bnopt.calibration import dropout
 from bnopt.calibration.depth import depths
 from bnopt.calibration.ordinary import make_ordinary
+from bnopt.graph.names import helps_debiasing
 
 CONV = "g (float[N,3,8,8] x) => (float[N,4,6,6] y) {{ c = Conv(x, W) {} }}"
 
@@ -76,6 +77,20 @@ def test_statistics_that_are_computed_become_constants() -> None:
     shape = (1, 4, 1, 1)
     want = conv[0] / np.sqrt(1 + 1e-5) * w["g"].reshape(shape) + w["b"].reshape(shape)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("bn/moving_mean", True), ("bn/moving_mean/biased/read:0", False)]
+)
+def test_only_a_true_name_is_kept(name: str, kept: bool) -> None:
+    proto = model(CONV.format(MODES["inference"][1]), 17, **weights())
+    for tensor in proto.graph.initializer:
+        tensor.name = name if tensor.name == "m" else tensor.name
+    proto.graph.node[-1].input[3] = name
+    _, [slot], _ = ordinary(proto)
+    found = slot.node.inputs[3].name
+    assert (found == name) is kept
+    assert not helps_debiasing(found)
 
 
 def test_shared_statistics_are_parted() -> None:
