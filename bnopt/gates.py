@@ -1,19 +1,18 @@
-"""What must hold before a fold goes on: no defect that it would bury, and a place to write to."""
+"""What must hold before a fold or an export goes on: no defect that it buries, a place to write."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bnopt.errors import RefusalError, UsageError
 from bnopt.findings import Finding
-from bnopt.results import FoldResult
 from bnopt.source import Source
 
 
-def stop_on(findings: Sequence[Finding], allow: Sequence[str], result: FoldResult) -> None:
-    """Refuse a fold with errors that are not allowed.
+def stop_on(findings: Iterable[Finding], allow: Collection[str], result: object) -> None:
+    """Refuse to go on with errors that are not allowed.
 
     Raises:
         RefusalError: Names the first of them; carries all, and the result so far.

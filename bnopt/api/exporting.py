@@ -15,6 +15,8 @@ from bnopt.api.folding import fold as fold_model
 from bnopt.delivery import Clock, Progress, silent
 from bnopt.errors import RefusalError, UsageError, ValidationError
 from bnopt.findings import REPAIRABLE
+from bnopt.frontends.dispatch import convert
+from bnopt.gates import stop_on
 from bnopt.remedy import BATCH_MODES
 from bnopt.results import CalibrateResult, ExportResult, Timings
 from bnopt.source import Source
@@ -93,19 +95,29 @@ def export(
         SaveError: The result cannot be written.
         UsageError: Arguments that contradict each other or do not fit the source.
     """
+    from bnopt.runtime.data import read_again
+
     tell = progress or silent
     target = None if output is None else Path(output)
     if target is not None and target.suffix != ".onnx":
         raise UsageError(f"'{target}' does not end in .onnx")
     if target is not None and not target.absolute().parent.is_dir():
         raise UsageError(f"no such folder: '{target.parent}'")
+    data = read_again(data)
     clock = Clock()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bnopt-")))
         tell("convert", 0, 1)
-        options: dict[str, Any] = {"inputs": inputs, "outputs": outputs, "set_inputs": set_inputs}
-        converted = _convert(
-            source, kind, tuple(example_inputs), folder, opset, {**options, "signature": signature}
+        converted = convert(
+            source,
+            kind,
+            tuple(example_inputs),
+            folder=folder,
+            opset=opset,
+            inputs=inputs,
+            outputs=outputs,
+            signature=signature,
+            set_inputs=set_inputs,
         )
         result = _converted(source, converted, clock.lap())
         half = _uses_half(result.model)
@@ -113,7 +125,7 @@ def export(
         # Fold puts batch norms into inference mode, or says why it cannot.
         left_to_fold = BATCH_MODES if training_mode == "eval" and fold else frozenset[str]()
         waived = REPAIRABLE if repairing else left_to_fold
-        _stop_on_source(converted, {*allow, *waived}, result)
+        stop_on(converted.findings, {*allow, *waived}, result)
         path, calibration = converted.path, None
         if repairing and _codes(converted, REPAIRABLE):
             path = folder / "calibrated.onnx"
@@ -152,35 +164,6 @@ def export(
         return replace(result, output=written, timings=timings)
 
 
-def _convert(
-    source: object,
-    kind: str,
-    example_inputs: tuple[Any, ...],
-    folder: Path,
-    opset: int | None,
-    options: dict[str, Any],
-) -> Converted:
-    version: dict[str, Any] = {} if opset is None else {"opset": opset}
-    if _is_torch(source):
-        given = [name for name, value in options.items() if value]
-        if given or kind != "auto":
-            raise UsageError(f"{', '.join(given) or 'kind'}: not for a torch.nn.Module")
-        if not example_inputs:
-            raise UsageError("a torch.nn.Module is exported with example_inputs")
-        from bnopt.frontends import torch
-
-        return torch.export(source, example_inputs, folder=folder, **version)
-    if example_inputs:
-        raise UsageError("example_inputs are for a torch.nn.Module")
-    from bnopt.frontends.tensorflow.run import convert
-
-    return convert(source, kind, folder=folder, **version, **options)
-
-
-def _is_torch(source: object) -> bool:
-    return any(one.__module__.partition(".")[0] == "torch" for one in type(source).__mro__)
-
-
 def _converted(source: object, converted: Converted, seconds: float) -> ExportResult:
     is_path = isinstance(source, str | os.PathLike)
     name = os.fspath(cast("str", source)) if is_path else type(source).__name__
@@ -205,29 +188,6 @@ def _codes(converted: Converted, of: Collection[str] = ()) -> list[str]:
     """Codes of errors and warnings about the source, those in `of` alone."""
     found = (one.code for one in converted.findings if one.severity != "info")
     return [code for code in found if code in of]
-
-
-def _stop_on_source(converted: Converted, allow: Collection[str], result: ExportResult) -> None:
-    """Refuse a source with errors that are not allowed.
-
-    Raises:
-        RefusalError: Names the first of them.
-    """
-    if "all" in allow:
-        return
-    stopping = [
-        finding
-        for finding in converted.findings
-        if finding.severity == "error" and finding.code not in allow
-    ]
-    if stopping:
-        first = stopping[0]
-        more = f" (and {len(stopping) - 1} more)" if len(stopping) > 1 else ""
-        raise RefusalError(
-            f"{first.code}: {first.message}{more}; {first.fix}; or --allow {first.code}",
-            findings=stopping,
-            result=result,
-        )
 
 
 def _calibrated(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, get_args
 
 from bnopt.delivery import Clock, Progress, Proof, prove_and_write, silent
 from bnopt.errors import UsageError
@@ -76,6 +76,7 @@ def fold(
     from bnopt.passes.outcome import Lower
     from bnopt.passes.prepare import prepare
     from bnopt.rules.diagnosis import causes
+    from bnopt.runtime.data import read_again
 
     if lower not in get_args(Lower):
         raise UsageError(f"lower is '{lower}', not one of {', '.join(get_args(Lower))}")
@@ -88,10 +89,7 @@ def fold(
     given = Source(model)
     target = target_of(given, output, in_place)
     load_seconds = clock.lap()
-    repaired = Repaired(given)
-    if isinstance(data, Iterator):
-        # It is read more than once: to check, to calibrate, to validate.
-        data = list(cast("Iterator[Mapping[str, Any]]", data))
+    repaired, data = Repaired(given), read_again(data)
     if training_mode == "eval":
         repaired = repair(given, data, set_inputs, providers[0] if providers else "cpu", tell)
     source = repaired.source

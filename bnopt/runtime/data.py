@@ -8,9 +8,9 @@ ever unpickled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from numpy.typing import NDArray
 
@@ -53,6 +53,11 @@ def data_source(data: str, preprocess: str | None) -> DataSource:
     if not path.is_dir() or not holds_images(path):
         raise UsageError(f"--preprocess is for folders of images; '{data}' is none")
     return ImageFolder(data, how)
+
+
+def read_again(data: DataSource | None) -> DataSource | None:
+    """The same for whoever reads it more than once: an iterator becomes a list."""
+    return list(cast("Iterator[Arrays]", data)) if isinstance(data, Iterator) else data
 
 
 def load_data(
