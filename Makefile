@@ -91,7 +91,7 @@ calibration: .out/detection-venv/.ready ## train in TensorFlow, break, calibrate
 	@touch "$@"
 
 zoo: .out/detection-venv/.ready ## train TensorFlow programs of every kind, export, check, repair, fold (an hour)
-	@.out/detection-venv/bin/python tools/zoo_table.py --jobs $(JOBS) --markdown docs/zoo.md
+	@.out/detection-venv/bin/python tools/zoo_table.py --jobs $(JOBS) --markdown docs/zoo.md --models models/zoo
 
 confusion: $(READY) ## how often each rule is right, on the framework exports beside the checkout
 	@"$(RUN)" tools/confusion.py --markdown docs/confusion.md

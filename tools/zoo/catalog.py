@@ -106,7 +106,9 @@ MOMENTS = (
         "never-updated",
         mistake="no-control-dependencies",
     ),
-    _MOMENTS.wrong("once", "averages assigned once", "one-step", mistake="run-once", decay=0.999),
+    _MOMENTS.wrong(
+        "once", "averages assigned once", "barely-updated", mistake="run-once", decay=0.999
+    ),
     _MOMENTS.wrong(
         "own-variables", "`tf.Variable` ignores `reuse`", *_SCOPES, mistake="own-variables"
     ),
