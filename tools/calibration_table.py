@@ -18,9 +18,9 @@ TensorFlow; `make calibration` installs that into a venv of its own.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import _calibration_report as report
@@ -28,6 +28,7 @@ import _process
 import _tables
 import numpy as np
 from _calibration_report import SAMPLES
+from _command import fail, in_children, require
 from _tf_scripts import MISTAKES
 
 from bnopt.errors import BnoptError
@@ -35,6 +36,7 @@ from bnopt.errors import BnoptError
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / ".out" / "calibration"
 TRAINING = ("tensorflow", "tf_keras", "tf2onnx", "sklearn")
+PACKAGES = "'bnopt[cpu,tensorflow]' scikit-learn"
 SWITCH = "is_training"
 DRAWS = 20
 """Of other samples, to see how much is luck."""
@@ -142,31 +144,6 @@ def read(path: Path, images: np.ndarray, labels: np.ndarray) -> list[float]:
     return shares
 
 
-def in_children(task: str, jobs: list[_process.Job], workers: int) -> list[_process.Job]:
-    """What each job returned; one that fails ends the tool with its message."""
-    todo = [{"task": task, **job} for job in jobs]
-    outcomes = _process.run_all(__file__, todo, workers=workers, timeout=TIMEOUT)
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        if outcome.status != "ok":
-            fail(f"{task} {Path(job['folder']).name}: {outcome.status}: {outcome.message}")
-    return [outcome.result for outcome in outcomes]
-
-
-def fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def require(modules: tuple[str, ...]) -> None:
-    """Stop if a package is not installed."""
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        fail(
-            f"no {', '.join(missing)} in this Python; run `make calibration`, or "
-            "`pip install 'bnopt[cpu,tensorflow]' scikit-learn`"
-        )
-
-
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--store", type=Path, default=STORE, help="folder of the networks")
@@ -190,7 +167,8 @@ def main() -> int:
         fail("--seeds and --jobs are at least 1")
     if chosen.markdown and not chosen.markdown.parent.is_dir():
         fail(f"no folder {chosen.markdown.parent}")
-    require(() if chosen.calibrate_only else TRAINING)
+    require(() if chosen.calibrate_only else TRAINING, "calibration", PACKAGES)
+    children = partial(in_children, __file__, workers=chosen.jobs, timeout=TIMEOUT)
     runs = sorted(str(path.parent) for path in chosen.store.glob("*/run.json"))
     if not chosen.calibrate_only:
         jobs: list[_process.Job] = [
@@ -202,11 +180,11 @@ def main() -> int:
             for mistake in MISTAKES
             for seed in range(chosen.seeds)
         ]
-        in_children("train", jobs, chosen.jobs)
+        children("train", jobs)
         runs = [job["folder"] for job in jobs]
     if not runs:
         fail(f"no networks in {chosen.store}; run without --calibrate-only")
-    answers = in_children("calibrate", [{"folder": run} for run in runs], chosen.jobs)
+    answers = children("calibrate", [{"folder": run} for run in runs])
     found = [report.Run(**answer) for answer in answers]
     for header, lines in (report.summary(found), report.details(found)):
         print(_tables.text(header, lines), end="\n\n")

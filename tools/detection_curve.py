@@ -22,14 +22,15 @@ With --docs FOLDER, detection.md and detection.svg are written there. Training n
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import _detection_report
 import _process
 import _tables
+from _command import fail, in_children, require
 from _detection_report import DATA_CODES, STATIC_CODES, Snapshot
 
 from bnopt.errors import BnoptError
@@ -44,6 +45,7 @@ SPAN = 12.0
 
 SAMPLES = 64
 TRAINING = ("tensorflow", "tf_keras", "tf2onnx", "sklearn")
+PACKAGES = "'bnopt[cpu,tensorflow]' scikit-learn matplotlib"
 TIMEOUT = 1800.0
 
 
@@ -100,31 +102,6 @@ def check(job: _process.Job) -> _process.Job:
     return {"snapshots": snapshots}
 
 
-def in_children(task: str, jobs: list[_process.Job], workers: int) -> list[_process.Job]:
-    """What each job returned; one that fails ends the tool with its message."""
-    todo = [{"task": task, **job} for job in jobs]
-    outcomes = _process.run_all(__file__, todo, workers=workers, timeout=TIMEOUT)
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        if outcome.status != "ok":
-            fail(f"{task} {Path(job['folder']).name}: {outcome.status}: {outcome.message}")
-    return [outcome.result for outcome in outcomes]
-
-
-def fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def require(modules: tuple[str, ...]) -> None:
-    """Stop if a package is not installed."""
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        fail(
-            f"no {', '.join(missing)} in this Python; run `make detection`, or "
-            "`pip install 'bnopt[cpu,tensorflow]' scikit-learn matplotlib`"
-        )
-
-
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--store", type=Path, default=STORE, help="folder of the snapshots")
@@ -150,9 +127,11 @@ def main() -> int:
         fail("--seeds and --jobs are at least 1")
     if chosen.docs and not chosen.docs.is_dir():
         fail(f"no folder {chosen.docs}")
-    require((() if chosen.check_only else TRAINING) + (("matplotlib",) if chosen.docs else ()))
+    needed = (() if chosen.check_only else TRAINING) + (("matplotlib",) if chosen.docs else ())
+    require(needed, "detection", PACKAGES)
     # First: without one of the rules the curve would be too low.
     check_codes((*STATIC_CODES, *DATA_CODES))
+    children = partial(in_children, __file__, workers=chosen.jobs, timeout=TIMEOUT)
     runs = sorted(str(path.parent) for path in chosen.store.glob("*/run.json"))
     if not chosen.check_only:
         jobs: list[_process.Job] = [
@@ -166,11 +145,11 @@ def main() -> int:
             for decay in reversed(DECAYS)
             for seed in range(chosen.seeds)
         ]
-        in_children("train", jobs, chosen.jobs)
+        children("train", jobs)
         runs = [job["folder"] for job in jobs]
     if not runs:
         fail(f"no snapshots in {chosen.store}; run without --check-only")
-    answers = in_children("check", [{"folder": run} for run in runs], chosen.jobs)
+    answers = children("check", [{"folder": run} for run in runs])
     snapshots = [Snapshot(**one) for answer in answers for one in answer["snapshots"]]
     rows = _detection_report.summarise(snapshots)
     print(_tables.text(*_detection_report.table(rows)))

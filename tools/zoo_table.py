@@ -1,19 +1,18 @@
 """Every batch norm of the zoo: train it, save it, export it, fold it, compare it with TensorFlow.
 
     python tools/zoo_table.py [--store FOLDER] [--only NAME]... [--jobs N]
-                              [--train-only | --export-only] [--markdown FILE]
+                              [--train-only | --export-only] [--markdown FILE] [--models FOLDER]
 
 Each program of tools/zoo/ is trained in a process of its own and saved in the store, then taken
 through bnopt in another. Printed is a row for each. The exit code is 1 if one does not pass: see
 `failures` in _zoo_report.py. --export-only takes the programs from the store. With --markdown FILE
-the table is also written as a page. All of it needs TensorFlow; `make zoo` installs that into a
-venv of its own.
+the table is also written as a page; with --models FOLDER the exports are kept there, not folded,
+with a manifest. All of it needs TensorFlow; `make zoo` installs that into a venv of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -21,12 +20,14 @@ from pathlib import Path
 import _process
 import _tables
 import _zoo_report as report
+from _command import fail, require
 from zoo.catalog import PROGRAMS
 from zoo.program import RECORD, Program
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / ".out" / "zoo"
 NEEDED = ("tensorflow", "tf_keras", "tf_slim", "tf2onnx", "sklearn")
+PACKAGES = "'bnopt[cpu,tensorflow]' scikit-learn"
 TIMEOUT = 900.0
 
 
@@ -85,11 +86,6 @@ def chosen(names: list[str] | None) -> list[Program]:
     return [program for program in PROGRAMS if not names or program.name in names]
 
 
-def fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--store", type=Path, default=STORE, help="folder of the programs")
@@ -99,6 +95,7 @@ def options() -> argparse.Namespace:
     either.add_argument("--train-only", action="store_true", help="train and save, no more")
     either.add_argument("--export-only", action="store_true", help="take programs from the store")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page there")
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help="keep the exports there")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -112,15 +109,13 @@ def main() -> int:
         fail("--jobs is at least 1")
     if asked.markdown and not asked.markdown.parent.is_dir():
         fail(f"no folder {asked.markdown.parent}")
+    if asked.models and asked.only:
+        fail("--models keeps all programs, not those of --only")
     jobs: list[_process.Job] = [
         {"name": program.name, "folder": str(asked.store / program.name)}
         for program in chosen(asked.only)
     ]
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        fail(
-            f"no {', '.join(missing)} in this Python; run `make zoo`, or "
-            "`pip install 'bnopt[cpu,tensorflow]' scikit-learn`"
-        )
+    require(NEEDED, "zoo", PACKAGES)
     if not asked.export_only:
         outcomes = trained(jobs, asked.jobs)
         if asked.train_only:
@@ -133,6 +128,10 @@ def main() -> int:
     print("\n".join(report.summary(found)))
     if asked.markdown:
         asked.markdown.write_text(report.page(found), encoding="utf-8")
+    if asked.models:
+        from _zoo_models import keep
+
+        keep(found, asked.store, asked.models)
     return int(any(report.failures(row) for row in found))
 
 

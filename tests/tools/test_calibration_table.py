@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import calibration_table
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from _calibration_report import Run, details, failures, page, rows_lost, summary, verdicts
+from _command import in_children
 from _tf_scripts import MISTAKES, Mistake, Script
 from graphs import model
 from onnx import numpy_helper
@@ -170,15 +172,6 @@ def test_bad_input_is_one_line(options: tuple[str, ...], message: str, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_package_is_one_line_that_says_what_to_install(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        calibration_table.require(("json", "no_such_package"))
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith("error: no no_such_package in this Python")
-
-
 MEANS, DEVIATIONS = np.array([5.0, -3.0]), np.array([2.0, 0.5])
 """Of the two pixels of an image."""
 
@@ -289,7 +282,8 @@ def test_training_makes_the_mistake_and_calibration_makes_it_good(
         pytest.importorskip(name)
     folder = tmp_path / "run"
     job = {"folder": str(folder), "mistake": mistake.name, "seed": 0}
-    calibration_table.in_children("train", [job], 1)
+    children = partial(in_children, str(TOOL), workers=1, timeout=calibration_table.TIMEOUT)
+    children("train", [job])
     broken, proper = folder / "broken.onnx", folder / "proper.onnx"
     for one, other in zip(kernels(broken), kernels(proper), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -302,7 +296,7 @@ def test_training_makes_the_mistake_and_calibration_makes_it_good(
     inputs = [value.name for value in onnx.load(broken).graph.input]
     assert inputs == ["image", "is_training"][: 1 + mistake.broken.switch]
     assert np.load(folder / "unlabelled.npz")["image"].shape == (500, 8, 8, 1)
-    (answer,) = calibration_table.in_children("calibrate", [{"folder": str(folder)}], 1)
+    (answer,) = children("calibrate", [{"folder": str(folder)}])
     run = Run(**answer)
     assert failures([run]) == []
     assert min(run.off("broken")) < -10

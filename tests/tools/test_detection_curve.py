@@ -12,6 +12,7 @@ import detection_curve
 import numpy as np
 import onnx
 import pytest
+from _command import in_children
 from _detection_report import Snapshot, gravest, limits, page, summarise, table, verdicts
 from graphs import conv_bn, normal
 from onnx import numpy_helper
@@ -120,17 +121,6 @@ def test_the_plot_is_the_same_each_time_and_has_dark_colours() -> None:
         assert f'[style*="stroke: {light}"]{{stroke:{dark} !important}}' in drawing
 
 
-def test_a_missing_package_is_one_line_that_says_what_to_install(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        detection_curve.require(("json", "no_such_package"))
-    assert stopped.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: no no_such_package in this Python")
-    assert "pip install 'bnopt[cpu,tensorflow]' scikit-learn" in said
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -180,7 +170,7 @@ def test_training_leaves_the_residue_that_the_formula_says(tmp_path: Path) -> No
         pytest.importorskip(name)
     folder = tmp_path / "run"
     job = {"folder": str(folder), "decay": 0.9, "seed": 0, "steps": [0, 1, 10, 100]}
-    detection_curve.in_children("train", [job], 1)
+    in_children(str(TOOL), "train", [job], workers=1, timeout=detection_curve.TIMEOUT)
     stored = json.loads((folder / "run.json").read_text())
     assert np.load(folder / "samples.npz")["image"].shape == (64, 8, 8, 1)
     for step in (0, 1, 10, 100):
