@@ -1,4 +1,4 @@
-"""What the public functions return: records that reports render; and `FoldResult.save`."""
+"""What the public functions return: records that reports render, and how models are saved."""
 
 from __future__ import annotations
 
@@ -116,8 +116,32 @@ class CheckResult:
         )
 
 
+class _Saved:
+    """A result that holds the model that was made."""
+
+    model: Any
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the model that was made to `path`, all or nothing; what is there is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: `path` does not end in `.onnx`.
+            SaveError: It cannot be written.
+        """
+        from bnopt import io
+
+        model = self.model
+        if hasattr(model, "SerializeToString"):
+            model = io.from_proto(model)
+        with io.stage(model, Path(path)) as staged:
+            return staged.commit()
+
+
 @dataclass(frozen=True)
-class FoldResult:
+class FoldResult(_Saved):
     """What `fold` did.
 
     Attributes:
@@ -160,21 +184,9 @@ class FoldResult:
     calibration: CalibrateResult | None = None
     command: Literal["fold"] = "fold"
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the folded model to `path`, all or nothing.
-
-        Returns:
-            The path.
-
-        Raises:
-            UsageError: `path` does not end in `.onnx`.
-            SaveError: It cannot be written.
-        """
-        return _save(self.model, path)
-
 
 @dataclass(frozen=True)
-class CalibrateResult:
+class CalibrateResult(_Saved):
     """What `calibrate` did.
 
     Attributes:
@@ -191,8 +203,8 @@ class CalibrateResult:
         seed: Of the order of the samples; None if they were taken as they come.
         passes: How often the samples were run.
         resumed: Batches that were taken from partial moments of an earlier run.
-        proof: Comparison of the original with a rewritten model that holds the statistics of the
-            very batch both are run on; None if no batch norm was of a kind that must be rewritten.
+        proof: Comparison of the original with a rewritten model that holds its statistics, or those
+            of the very batch both are run on; None if every batch norm was a node that stores them.
         notes: What else a reader should know.
         timings: Seconds: `load`, `plan` (rewriting), `calibrate` (measuring), `validate` (the
             proof), `save`.
@@ -217,21 +229,9 @@ class CalibrateResult:
     output: Path | None
     command: Literal["calibrate"] = "calibrate"
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the calibrated model to `path`, all or nothing.
-
-        Returns:
-            The path.
-
-        Raises:
-            UsageError: `path` does not end in `.onnx`.
-            SaveError: It cannot be written.
-        """
-        return _save(self.model, path)
-
 
 @dataclass(frozen=True)
-class ExportResult:
+class ExportResult(_Saved):
     """What `export` did.
 
     Attributes:
@@ -271,18 +271,6 @@ class ExportResult:
         """Whether the model agrees with the framework."""
         return all(one.ok for one in self.agreement)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the exported model to `path`, all or nothing.
-
-        Returns:
-            The path.
-
-        Raises:
-            UsageError: `path` does not end in `.onnx`.
-            SaveError: It cannot be written.
-        """
-        return _save(self.model, path)
-
 
 @dataclass(frozen=True)
 class ValidateResult:
@@ -298,15 +286,6 @@ class ValidateResult:
     candidate: ModelInfo
     validation: Validation
     command: Literal["validate"] = "validate"
-
-
-def _save(model: Any, path: str | os.PathLike[str]) -> Path:
-    from bnopt import io
-
-    if hasattr(model, "SerializeToString"):
-        model = io.from_proto(model)
-    with io.stage(model, Path(path)) as staged:
-        return staged.commit()
 
 
 def summarise(sites: Iterable[Site]) -> Summary:

@@ -101,7 +101,8 @@ def precise(model: ir.Model, slots: Sequence[Slot], session: Session) -> Measure
         RefusalError: What was measured is no statistics.
         UsageError: Partial moments of another run.
     """
-    found = _measure("precise", model, slots, session, [list(slots)], _all_at_once)
+    behind = depths(model.graph, slots)
+    found = _measure("precise", model, slots, behind, session, [list(slots)], _all_at_once)
     feeds = found.partial.finished[0].feeds
     for layer in found.layers:
         if layer.count < 2 * feeds:
@@ -122,7 +123,7 @@ def sequential(model: ir.Model, slots: Sequence[Slot], session: Session) -> Meas
         [slot for slot, depth in zip(slots, behind, strict=True) if depth == level]
         for level in sorted(set(behind))
     ]
-    return _measure("sequential", model, slots, session, groups, _as_it_is)
+    return _measure("sequential", model, slots, behind, session, groups, _as_it_is)
 
 
 Prepared: TypeAlias = "tuple[ir.Model, tuple[Place, ...]]"
@@ -144,11 +145,11 @@ def _measure(
     method: str,
     model: ir.Model,
     slots: Sequence[Slot],
+    behind: Sequence[int],
     session: Session,
     groups: Sequence[Sequence[Slot]],
     prepare: Callable[[ir.Model, Sequence[Slot], str], Prepared],
 ) -> Measurement:
-    behind = depths(model.graph, slots)
     measured: dict[str, Recalibrated] = {}
     level = {slot.site: depth for slot, depth in zip(slots, behind, strict=True)}
     state: Checkpoint | None = None

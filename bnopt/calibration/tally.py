@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bnopt.calibration.runner import Part
+from bnopt.errors import InternalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +76,9 @@ def run_pass(
 
     Returns:
         The moments of the whole dataset.
+
+    Raises:
+        InternalError: The engine has left out a shard.
     """
     total = task.dataset.samples or 0
     tell(tally.samples, total)
@@ -82,5 +86,6 @@ def run_pass(
         tally.add(number, part)
         keep()
         tell(tally.samples, total)
-    assert not tally.waiting, "an engine has left out a shard"
+    if tally.waiting or task.shards not in (None, tally.following):
+        raise InternalError("an engine has left out a shard of the data")
     return tally.merged

@@ -67,7 +67,9 @@ def calibrated(source: Source, wish: Wish, tell: Progress) -> Generator[Calibrat
     if not ready.slots:
         raise RefusalError(_nothing(ready))
     planned = clock.lap()
-    before = ready.model.clone() if any(slot.rewritten for slot in ready.slots) else None
+    # A node that was put in the place of others has to be the same batch norm, whatever it was.
+    unproven = any(slot.rewritten or slot.form == "decomposed" for slot in ready.slots)
+    before = ready.model.clone() if unproven else None
     with _engine(wish) as engine:
         session = methods.Session(
             open=lambda inputs: _open(wish, inputs),
