@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bnopt.evidence import (
+    Agreement,
     Behaviour,
     Measured,
     OutputBehaviour,
@@ -28,9 +29,11 @@ from bnopt.findings import (
     Validation,
     Worst,
 )
+from bnopt.frontends.records import Variable
 from bnopt.results import (
     CalibrateResult,
     CheckResult,
+    ExportResult,
     FoldResult,
     InspectResult,
     NodeCounts,
@@ -206,4 +209,44 @@ def calibrate_result(count: int = 5, **changes: object) -> CalibrateResult:
         timings=Timings(load=0.5, calibrate=12.3, plan=0.25, save=0.4),
         output=Path("/models/net.calibrated.onnx"),
     )
+    return replace(made, **changes)
+
+
+VARIABLES = (
+    Variable("bn0/gamma", "gamma", (64,), False, 0.5, 1.5),
+    Variable("bn0/beta", "beta", (64,), None, -0.25, 0.25),
+    Variable("bn0/moving_mean", "moving_mean", (64,), True, 0.0, 0.0),
+    Variable("bn0/moving_variance", "moving_variance", (64,), True, 1.0, 1.0),
+    Variable("bn1/moving_mean", "moving_mean", (2, 3), False, -2.0, float("inf")),
+    Variable("bn1/num_batches_tracked", "steps", (), True, 0.0, float("nan")),
+)
+
+
+def export_result(**changes: object) -> ExportResult:
+    """An export that was written and agrees."""
+    made = ExportResult(
+        model=None,
+        source="run/model.ckpt.meta",
+        kind="checkpoint",
+        framework="tensorflow 2.21.0, tf2onnx 1.17.0",
+        info=replace(INFO, path=None),
+        variables=VARIABLES,
+        findings=(),
+        fold=fold_result(output=None, notes=("a note", "a weight was copied")),
+        agreement=(
+            Agreement(1, "y", 1e-6, 1e-7, 1e-3, True),
+            Agreement(8, "y", 3e-6, 3e-7, 1e-3, True),
+        ),
+        notes=("a note", "2 update ops were pruned"),
+        timings=Timings(load=8.0, validate=0.5, save=0.25),
+        output=Path("/models/net.onnx"),
+    )
+    return replace(made, **changes)
+
+
+def source_finding(severity: str = "error", **changes: object) -> Finding:
+    """A finding in what was exported, which names a scope of the framework."""
+    made = Finding(
+        "never-updated", severity, "bn0", "'bn0' was never updated", "train it", {"rows": 64}
+    )  # type: ignore[arg-type]
     return replace(made, **changes)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bnopt.errors import RefusalError
+    from bnopt.report.html import Shown
     from bnopt.results import (
         CalibrateResult,
-        CheckResult,
         ExportResult,
         FoldResult,
         InspectResult,
@@ -48,8 +49,25 @@ def emit(
         terminal.show(terminal.text(result, stopped=bool(code), verbose=verbose), sys.stdout)
 
 
-def write_html(result: CalibrateResult | CheckResult | FoldResult, path: Path | None) -> None:
-    """Write a result as a web page, if it was asked for.
+def emit_refusal(error: RefusalError, *, as_json: bool, html: Path | None) -> int:
+    """Print what was known when an error stopped the command, and write it as a web page.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        RefusalError: Nothing was known yet.
+        SaveError: The page cannot be written.
+    """
+    if error.result is None:
+        raise error
+    write_html(error.result, html, stopped=True, why=error.message)
+    emit(error.result, as_json=as_json, code=error.code, message=error.message)
+    return error.exit_code
+
+
+def write_html(result: Shown, path: Path | None, *, stopped: bool = False, why: str = "") -> None:
+    """Write a result as a web page, if it was asked for; `stopped` and `why` as for the page.
 
     Raises:
         SaveError: It cannot be written.
@@ -57,7 +75,7 @@ def write_html(result: CalibrateResult | CheckResult | FoldResult, path: Path | 
     if path is not None:
         from bnopt.report import html
 
-        html.write(result, path)
+        html.write(result, path, stopped=stopped, why=why)
 
 
 def write_json(report: dict[str, object]) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from bnopt.cli.emit import emit
+from bnopt.cli.emit import emit, emit_refusal, write_html
 from bnopt.cli.options import (
     allow_option,
     data_of,
+    html_option,
     json_option,
     preprocess_option,
     provider_option,
+    refuse_to_overwrite,
+    same_file,
     set_input_option,
 )
 from bnopt.cli.progress import progress_bar
@@ -65,6 +70,7 @@ from bnopt.errors import RefusalError
 )
 @provider_option
 @click.option("--no-validate", is_flag=True, help="Write without comparing with the framework.")
+@html_option
 @json_option
 def command(
     source: str,
@@ -83,6 +89,7 @@ def command(
     lower: Literal["keep", "mul-add", "depthwise-conv"],
     providers: tuple[str, ...],
     no_validate: bool,
+    html: Path | None,
     as_json: bool,
 ) -> int:
     """Export a TensorFlow or Keras model to ONNX with its batch norms right.
@@ -93,6 +100,9 @@ def command(
     TensorFlow computes. PyTorch modules are exported from Python: bnopt.export(module,
     example_inputs=...).
     """
+    refuse_to_overwrite(html, source, output)
+    if html is not None and _is_part(html, Path(source)):
+        raise click.UsageError(f"--html would replace '{html}', which is part of '{source}'")
     from bnopt import api
 
     try:
@@ -116,9 +126,19 @@ def command(
                 progress=progress,
             )
     except RefusalError as error:
-        if error.result is None:
-            raise
-        emit(error.result, as_json=as_json, code=error.code, message=error.message)
-        return error.exit_code
+        return emit_refusal(error, as_json=as_json, html=html)
+    write_html(result, html)
     emit(result, as_json=as_json)
     return 0
+
+
+def _is_part(file: Path, source: Path) -> bool:
+    """Whether `file` is one of those that make up a SavedModel or a checkpoint."""
+    if not file.is_file():
+        return False
+    if any(same_file(folder, source) for folder in file.resolve().parents):
+        return file.suffix.lower() not in (".html", ".htm")
+    prefix = source.name.removesuffix(".meta")
+    return same_file(file.parent, source.parent) and any(
+        fnmatchcase(file.name, f"{escape(prefix)}.{part}") for part in ("index", "meta", "data-*")
+    )

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from bnopt.cli.emit import emit, write_html
+from bnopt.cli.emit import emit, emit_refusal, write_html
 from bnopt.cli.options import (
     allow_option,
     data_of,
@@ -113,11 +113,7 @@ def command(
                 progress=progress,
             )
     except RefusalError as error:
-        if error.result is None:
-            raise
-        write_html(error.result, html)
-        emit(error.result, as_json=as_json, code=error.code, message=error.message)
-        return error.exit_code
+        return emit_refusal(error, as_json=as_json, html=html)
     write_html(result, html)
     emit(result, as_json=as_json)
     return 0

@@ -11,7 +11,7 @@ from bnopt.evidence import Recalibrated, Uncalibrated
 from bnopt.findings import Validation
 from bnopt.report.causes import FEW
 from bnopt.report.comparison import comparison
-from bnopt.report.layout import WIDTH, about, indented, line, next_step, notes, stages, table
+from bnopt.report.layout import WIDTH, about, indented, line, next_step, notes, table
 from bnopt.report.recalibrated import (
     counted,
     how,
@@ -24,7 +24,7 @@ from bnopt.report.recalibrated import (
     were_right,
     worst_first,
 )
-from bnopt.report.text import FORMS, clean, number, plural, short_path
+from bnopt.report.text import FORMS, clean, number, plural, short_path, stages
 from bnopt.results import CalibrateResult
 
 ROWS = 20

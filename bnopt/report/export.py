@@ -9,8 +9,15 @@ from bnopt.evidence import Agreement
 from bnopt.findings import Finding
 from bnopt.report.calibration import calibration_lines
 from bnopt.report.causes import STYLE
-from bnopt.report.layout import indented, line, next_step, notes, stages, table
-from bnopt.report.text import clean, plural, quoted, short_path
+from bnopt.report.exported import (
+    all_notes,
+    calibration_of,
+    framework_name,
+    next_command,
+    stage_seconds,
+)
+from bnopt.report.layout import indented, line, next_step, notes, table
+from bnopt.report.text import clean, plural, short_path, stages
 from bnopt.results import ExportResult
 
 MOST = 8
@@ -27,25 +34,17 @@ def export_text(result: ExportResult, *, stopped: bool = False) -> RenderableTyp
     what = f"{clean(short_path(result.source))}: {result.kind}, {clean(result.framework)}"
     parts.append(line(f"{what}, {plural(len(result.variables), 'variable')} of batch norms", "dim"))
     parts += _findings(result.findings)
-    if result.calibration is not None:
-        parts += calibration_lines(result.calibration)
+    calibration = calibration_of(result)
+    if calibration is not None:
+        parts += calibration_lines(calibration)
     if result.fold is not None and result.fold.findings:
         parts.append(Text())
         parts.append(line("in the converted model", "bold"))
         parts += _findings(result.fold.findings)
     parts += _agreement(result)
-    fold_notes = () if result.fold is None else result.fold.notes
-    parts += notes(tuple(dict.fromkeys((*result.notes, *fold_notes))))
-    times = {
-        "convert": result.timings.load,
-        "compare": result.timings.validate,
-        "save": result.timings.save,
-    }
-    parts += [Text(), line(stages(times), "dim")]
-    if result.output is not None:
-        parts += next_step(f"bnopt check {quoted(str(result.output))} --data D")
-    elif result.findings:
-        parts += next_step(f"bnopt explain {result.findings[0].code}")
+    parts += notes(all_notes(result))
+    parts += [Text(), line(stages(stage_seconds(result)), "dim")]
+    parts += next_step(next_command(result))
     return Group(*parts)
 
 
@@ -56,12 +55,12 @@ def _headline(result: ExportResult, stopped: bool) -> Text:
         verb = "would fold" if stopped else "folded"
         head.append(f"; {verb} {summary.folded} of {plural(summary.found, 'batch norm')}", "bold")
     if result.agreement:
-        name = result.framework.partition(" ")[0]
-        where = ", the converted model" if result.calibration is not None else ""
+        name = clean(framework_name(result))
+        where = ", the converted model" if calibration_of(result) is not None else ""
         if result.ok:
-            head.append(f"; agrees with {clean(name)}{where}", "green")
+            head.append(f"; agrees with {name}{where}", "green")
         else:
-            head.append(f"; DIFFERS from {clean(name)}{where}", "bold red")
+            head.append(f"; DIFFERS from {name}{where}", "bold red")
     if result.output is not None:
         head.append(f"; wrote {clean(short_path(result.output))}", "bold")
     return head

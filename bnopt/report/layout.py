@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from bnopt.findings import Kept, ModelInfo, Site
-from bnopt.report.text import clean, plural, seconds, short_path
+from bnopt.report.text import clean, plural, short_path
 
 WIDTH = 80
 
@@ -66,10 +64,3 @@ def next_step(command: str) -> list[RenderableType]:
 def first_reason(sites: tuple[Site, ...]) -> str:
     """The reason of the first batch norm that is kept; there must be one."""
     return next(site.decision.reason for site in sites if isinstance(site.decision, Kept))
-
-
-def stages(times: Mapping[str, float]) -> str:
-    """Wall seconds in all and, in brackets, of each stage that took any."""
-    total = seconds(sum(times.values()))
-    each = ", ".join(f"{name} {seconds(value)}" for name, value in times.items() if value >= 0.005)
-    return f"{total} s ({each})" if each else f"{total} s"

@@ -22,10 +22,9 @@ from bnopt.report.layout import (
     line,
     next_step,
     notes,
-    stages,
     table,
 )
-from bnopt.report.text import clean, plural, quoted, seconds, short_path, size
+from bnopt.report.text import clean, plural, quoted, seconds, short_path, size, stages
 from bnopt.results import (
     CalibrateResult,
     CheckResult,

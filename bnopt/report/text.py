@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 ORACLES = {
@@ -62,6 +63,13 @@ def size(count: int) -> str:
 def seconds(value: float) -> str:
     """Seconds with two decimals below ten, else one."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def stages(times: Mapping[str, float]) -> str:
+    """Wall seconds in all and, in brackets, of each stage that took any."""
+    total = seconds(sum(times.values()))
+    each = ", ".join(f"{name} {seconds(value)}" for name, value in times.items() if value >= 0.005)
+    return f"{total} s ({each})" if each else f"{total} s"
 
 
 def plural(count: int, noun: str, ending: str = "s") -> str:

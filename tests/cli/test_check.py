@@ -231,7 +231,9 @@ def test_html_of_a_failure(bad: Path, command: str) -> None:
     options = ("--no-run",) if command == "check" else ()
     done = bnopt(command, bad, "--html", page, *options)
     assert done.code == 1, done
-    assert "training-mode" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "training-mode" in text
+    assert ("Stopped, nothing written. Would fold" in text) == (command == "fold")
 
 
 @pytest.mark.parametrize("command", ["check", "fold"])

@@ -11,8 +11,19 @@ from typing import Any
 
 import pytest
 from html_results import CAUSE, calibration, check_result, recalibrated, site, statistics
-from report_records import BAD, GOOD, KEPT, finding, fold_result, validation
+from report_records import (
+    BAD,
+    GOOD,
+    KEPT,
+    VARIABLES,
+    export_result,
+    finding,
+    fold_result,
+    source_finding,
+    validation,
+)
 
+from bnopt.evidence import Agreement
 from bnopt.report.html import write
 
 pytestmark = pytest.mark.slow
@@ -107,6 +118,27 @@ def full_calibration() -> Any:
     return replace(made, layers=layers, kept=kept)
 
 
+def full_export() -> Any:
+    """Every kind of section, long names, a repair, outputs that differ."""
+    long = "model/backbone/" + "layer4_block2_branch2c_" * 6 + "bn/moving_mean"
+    odd = replace(VARIABLES[0], name=long, role="r" * 80, shape=(3, 3, 64, 64), high=float("nan"))
+    bad = Agreement(8, long, float("nan"), float("inf"), 1e-3, False)
+    return export_result(
+        source="/training/" + "long" * 40 + "/model.ckpt.meta",
+        framework="tensorflow 2.21.0, tf2onnx 1.17.0 " + "x" * 80,
+        variables=(*VARIABLES, odd),
+        findings=(
+            source_finding(site=long, message="'" + long + "' was never updated"),
+            source_finding("warning", code="decay-is-flag", site=None, message="decay " * 60),
+            source_finding("info", code="few-steps"),
+        ),
+        fold=fold_result(24, 2, validation=validation(GOOD, BAD), findings=(finding("warning"),)),
+        calibration=full_calibration(),
+        agreement=(*export_result().agreement, bad),
+        notes=("n" * 300,),
+    )
+
+
 RESULTS = {
     "check": full_check,
     "good check": lambda: check_result(4),
@@ -115,6 +147,8 @@ RESULTS = {
     "calibration": full_calibration,
     "small calibration": lambda: calibration(2, right=1),
     "fold of a calibration": lambda: fold_result(calibration=full_calibration()),
+    "export": lambda: full_export(),
+    "refused export": lambda: replace(full_export(), fold=None, agreement=(), output=None),
     "dry fold": lambda: fold_result(validation=None, dry_run=True, findings=(finding(),)),
 }
 
@@ -398,5 +432,37 @@ def test_names_in_a_calibration_show_as_text(show: Show) -> None:
     page = show(calibration(layers=layers, kept=kept, notes=(EVIL,)))
     assert column(page, "Batch norm") == [EVIL] * 5
     assert EVIL in column(page, "Why")
+    assert len(page.find_elements("tag name", "script")) == 1
+    assert page.get_log("browser") == []
+
+
+def test_variables_sort_by_number(show: Show) -> None:
+    highs = [0.5, float("nan"), 20.0, -3.0, float("inf"), 1e-9]
+    page = show(
+        export_result(
+            variables=tuple(replace(VARIABLES[0], name=f"v{high}", high=high) for high in highs)
+        )
+    )
+    button = head(page, "Largest").find_element("tag name", "button")
+    button = page.find_element("xpath", "//table[contains(., 'Still initial')]//th[6]/button")
+    button.click()
+    shown = page.execute_script(
+        "return [...arguments[0].closest('table').tBodies[0].rows].map(r => r.cells[5].innerText)",
+        button,
+    )
+    assert shown == ["∞", "20", "0.5", "1e−9", "−3", "nan"]
+
+
+def test_names_in_an_export_show_as_text(show: Show) -> None:
+    variables = tuple(replace(each, name=EVIL, role=EVIL) for each in VARIABLES)
+    found = (source_finding(site=EVIL, message=EVIL, fix=EVIL),)
+    page = show(
+        export_result(
+            source=EVIL, kind=EVIL, framework=EVIL, variables=variables, findings=found,
+            notes=(EVIL,),
+        )
+    )  # fmt: skip
+    assert column(page, "Variable") == [EVIL] * len(variables)
+    assert EVIL in page.find_element("tag name", "body").text
     assert len(page.find_elements("tag name", "script")) == 1
     assert page.get_log("browser") == []

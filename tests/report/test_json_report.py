@@ -12,11 +12,15 @@ from report_records import (
     BAD,
     GOOD,
     STATISTICS,
+    VARIABLES,
+    calibrate_result,
     check_result,
+    export_result,
     finding,
     fold_result,
     inspect_result,
     merged_site,
+    source_finding,
     validate_result,
 )
 
@@ -226,6 +230,38 @@ def test_error(command: str | None) -> None:
     assert report["error"] == {"code": "load", "message": "no such file: x"}
     assert report["sites"] == []
     assert report["validation"] is None
+
+
+def test_export() -> None:
+    made = export_result(findings=(source_finding(),), fold=fold_result(findings=(finding(),)))
+    report = parsed(json.report(made))
+    assert report.keys() >= KEYS
+    assert report["command"] == "export"
+    assert report["ok"] is True
+    assert [found["code"] for found in report["findings"]] == ["never-updated", "training-mode"]
+    assert report["notes"] == [*made.notes, "weight 'w' was copied: another node reads it"]
+    assert report["seconds"]["load"] == 8.0
+    assert [one["batch"] for one in report["agreement"]] == [1, 8]
+    assert report["calibration"] is None
+
+
+def test_numbers_of_an_export_that_are_none() -> None:
+    """JSON has no NaN and no infinity; a strict reader must take it all the same."""
+    numbers = (float("nan"), float("inf"), float("-inf"), np.float32("nan"), np.float64("-inf"))
+    variables = tuple(replace(VARIABLES[0], low=each, high=each) for each in numbers)
+    bad = replace(export_result().agreement[0], max_abs=float("nan"), max_rel=float("inf"))
+    report = parsed(json.report(export_result(variables=variables, agreement=(bad,))))
+    assert [each["low"] for each in report["variables"]] == ["nan", "inf", "-inf", "nan", "-inf"]
+    assert [each["high"] for each in report["variables"]] == ["nan", "inf", "-inf", "nan", "-inf"]
+    assert (report["agreement"][0]["max_abs"], report["agreement"][0]["max_rel"]) == ("nan", "inf")
+    assert report["variables"][0]["shape"] == [64]
+
+
+def test_export_has_the_calibration_of_a_refused_fold() -> None:
+    repair = calibrate_result()
+    for changes in ({"calibration": repair}, {"fold": fold_result(calibration=repair)}):
+        report = parsed(json.report(export_result(**changes)))
+        assert report["calibration"]["samples"] == 500
 
 
 def test_numbers_of_numpy_and_hostile_names() -> None:

@@ -1,6 +1,6 @@
 """A result as one self-contained HTML file: verdict first, then causes, table and plots."""
 
-from bnopt.report.html.page import page
+from bnopt.report.html.page import Shown, page
 from bnopt.report.html.write import check_target, write
 
-__all__ = ["check_target", "page", "write"]
+__all__ = ["Shown", "check_target", "page", "write"]

@@ -33,14 +33,34 @@ def causes_section(result: CheckResult | FoldResult, layers: Sequence[Layer]) ->
 def _cause(
     cause: Cause, findings: Sequence[Finding], layers: Mapping[str, Layer], allowed: bool
 ) -> str:
-    tone = TONES[cause.severity]
     word = f"{cause.severity}, allowed" if allowed else cause.severity
     count = f"{cause.found} of {plural(cause.of, 'batch norm')}" if cause.found else "whole model"
-    fix = f'<p class="fix"><b>Fix:</b> {esc(cause.fix)}</p>' if cause.fix else ""
+    return box(cause, word=word, count=count, findings=findings, layers=layers)
+
+
+def box(
+    what: Cause | Finding,
+    *,
+    word: str,
+    count: str,
+    findings: Sequence[Finding],
+    layers: Mapping[str, Layer] | None = None,
+) -> str:
+    """A box with findings of one code folded away.
+
+    Args:
+        what: What they amount to.
+        word: Its severity, and what became of it.
+        count: Whom it concerns.
+        findings: All with its code.
+        layers: Batch norms of the page, which those lead to that name one.
+    """
+    tone = TONES[what.severity]
+    fix = f'<p class="fix"><b>Fix:</b> {esc(what.fix)}</p>' if what.fix else ""
     return (
         f'<article class="cause {tone}"><header>{badge(tone, word)}'
-        f'<h3><code>{esc(cause.code)}</code></h3><span class="count">{esc(count)}</span></header>'
-        f"<p>{esc(cause.message)}</p>{fix}{_findings(findings, layers)}</article>"
+        f'<h3><code>{esc(what.code)}</code></h3><span class="count">{esc(count)}</span></header>'
+        f"<p>{esc(what.message)}</p>{fix}{_findings(findings, layers or {})}</article>"
     )
 
 

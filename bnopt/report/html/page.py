@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import asdict
 from pathlib import PurePath
+from typing import TypeAlias
 
 import bnopt
-from bnopt.findings import ModelInfo
-from bnopt.report.html import calibration
-from bnopt.report.html.behaviour import behaviour_section
-from bnopt.report.html.causes import causes_section
-from bnopt.report.html.details import details_section
-from bnopt.report.html.layers import layers
-from bnopt.report.html.markup import esc, facts, name, note, section
-from bnopt.report.html.overview import overview
-from bnopt.report.html.proof import nodes_section, validation_section
+from bnopt.report.exported import all_notes
+from bnopt.report.html import audit, calibration, export
+from bnopt.report.html.markup import esc, name, note, section
 from bnopt.report.html.script import SCRIPT
-from bnopt.report.html.sites import site_table
 from bnopt.report.html.style import STYLE
-from bnopt.report.html.verdict import verdict
-from bnopt.report.html.wording import is_planned
-from bnopt.report.text import seconds, size
-from bnopt.results import CalibrateResult, CheckResult, FoldResult
+from bnopt.results import CalibrateResult, CheckResult, ExportResult, FoldResult
+
+Shown: TypeAlias = CalibrateResult | CheckResult | ExportResult | FoldResult
 
 
-def page(result: CalibrateResult | CheckResult | FoldResult, *, stopped: bool = False) -> str:
+def page(result: Shown, *, stopped: bool = False, why: str = "") -> str:
     """A result as a self-contained HTML page; the same result gives the same text.
 
     Args:
         result: What to show.
         stopped: Whether an error kept the command from finishing.
+        why: The error's line. Only the page of an export shows it: what stops others is among
+            their findings, or their comparison.
     """
+    notes, shown = result.notes, _name(result)
     if isinstance(result, CalibrateResult):
-        parts = calibration.parts(result, _facts(result), stopped)
+        parts = calibration.parts(result, stopped)
+    elif isinstance(result, ExportResult):
+        parts, notes = export.parts(result, stopped, why), all_notes(result)
     else:
-        parts = _parts(result, stopped)
-    parts.append(section("Notes", "".join(note(esc(text)) for text in result.notes)))
-    shown = _model_name(result.info)
+        parts = audit.parts(result, stopped)
+    parts.append(section("Notes", "".join(note(esc(text)) for text in notes)))
     title = f"bnopt {result.command}: {shown}"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -54,26 +50,6 @@ def page(result: CalibrateResult | CheckResult | FoldResult, *, stopped: bool = 
     )
 
 
-def _parts(result: CheckResult | FoldResult, stopped: bool) -> list[str]:
-    every = layers(result)
-    planned = is_planned(result, stopped)
-    parts = [verdict(result, stopped), _facts(result)]
-    parts.append(section("Findings by cause", causes_section(result, every)))
-    if isinstance(result, FoldResult):
-        if result.calibration is not None:
-            parts.append(calibration.step_section(result.calibration))
-        parts.append(section("Validation", validation_section(result.validation)))
-        parts.append(section("Nodes", nodes_section(result.node_counts)))
-    table = site_table(every, planned=planned, numbers_first=isinstance(result, CheckResult))
-    parts.append(section("Overview", overview(every)))
-    parts.append(section("All batch norms", table))
-    if isinstance(result, CheckResult):
-        parts.append(section("Behaviour", behaviour_section(result.behaviour)))
-    if every:
-        parts.append(section("One by one", details_section(every, planned=planned)))
-    return parts
-
-
 def _policy() -> str:
     """Nothing but this very style and this very script."""
     style, script = (
@@ -86,38 +62,7 @@ def _policy() -> str:
     )
 
 
-def _model_name(info: ModelInfo) -> str:
-    return PurePath(info.path).name if info.path else "model in memory"
-
-
-def _facts(result: CalibrateResult | CheckResult | FoldResult) -> str:
-    info = result.info
-    opset = ", ".join(
-        str(version) if domain == "ai.onnx" else f"{domain} {version}"
-        for domain, version in info.opset.items()
-    )
-    items = [
-        ("Model", name(info.path or "in memory")),
-        ("Producer", esc(info.producer)),
-        ("Opset", esc(opset)),
-        ("IR version", str(info.ir_version)),
-        ("Nodes", str(info.nodes)),
-    ]
-    if isinstance(result, CalibrateResult):
-        return facts([*items, *calibration.facts_of(result)])
-    items.append(("Batch norms", str(result.summary.found)))
-    if isinstance(result, CheckResult):
-        items += [
-            ("Samples of data", str(result.samples or "")),
-            ("Allowed", esc(", ".join(result.allowed))),
-            ("Time", f"{seconds(result.seconds)} s"),
-        ]
-    else:
-        total = sum(asdict(result.timings).values())
-        items += [
-            ("Weights", f"{size(result.bytes_before)} → {size(result.bytes_after)}"),
-            ("Written to", name(str(result.output)) if result.output is not None else ""),
-            ("Inputs bound", esc(", ".join(result.bound))),
-            ("Time", f"{seconds(total)} s"),
-        ]
-    return facts(items)
+def _name(result: Shown) -> str:
+    """The last part of the path of what was given."""
+    path = result.source if isinstance(result, ExportResult) else result.info.path
+    return (PurePath(path).name or path) if path else "model in memory"

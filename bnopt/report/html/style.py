@@ -62,7 +62,7 @@ outline:2px solid var(--link);outline-offset:2px;border-radius:3px}
 border-radius:6px}
 .narrow{max-width:600px}
 .verdict p,.cause p,.note{max-width:100ch}
-.scroll+.scroll,.scroll+.note{margin-top:10px}
+.scroll+.scroll,.scroll+.note,.note+.scroll{margin-top:10px}
 table{border-collapse:separate;border-spacing:0;width:100%;font-size:13px;line-height:1.35}
 caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 th,td{padding:6px 9px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}

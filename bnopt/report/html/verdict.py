@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bnopt.findings import Cause, Kept
+from bnopt.findings import Cause, Kept, Summary
 from bnopt.report.html.markup import Tone, esc, icon
 from bnopt.report.text import plural
 from bnopt.results import CheckResult, FoldResult
@@ -18,7 +18,7 @@ def verdict(result: CheckResult | FoldResult, stopped: bool) -> str:
         basis = _basis_of_check(result)
     else:
         tone, title = _of_fold(result, stopped)
-        basis = _basis_of_fold(result)
+        basis = basis_of_fold(result)
     parts = [f"<h1>{esc(title)}</h1>"]
     if causes and (causes[0].severity != "info" or isinstance(result, CheckResult)):
         parts += _first(causes)
@@ -70,11 +70,7 @@ def _basis_of_check(result: CheckResult) -> list[str]:
 
 def _of_fold(result: FoldResult, stopped: bool) -> tuple[Tone, str]:
     summary, validation = result.summary, result.validation
-    planned = result.dry_run or stopped
-    head = f"{'Would fold' if planned else 'Folded'} {summary.folded} of "
-    head += plural(summary.found, "batch norm")
-    for count, word in ((summary.merged, "merged"), (summary.lowered, "lowered")):
-        head += f", {word} {count}" if count else ""
+    head = counts(summary, planned=result.dry_run or stopped)
     if validation is not None and validation.equivalent is False:
         return "bad", f"NOT equivalent, nothing written. {head}"
     if stopped:
@@ -89,7 +85,17 @@ def _of_fold(result: FoldResult, stopped: bool) -> tuple[Tone, str]:
     return ("warn", f"{head}; not validated") if moved else ("none", f"{head}; nothing to prove")
 
 
-def _basis_of_fold(result: FoldResult) -> list[str]:
+def counts(summary: Summary, *, planned: bool) -> str:
+    """`Folded 2 of 3 batch norms, merged 1`."""
+    head = f"{'Would fold' if planned else 'Folded'} {summary.folded} of "
+    head += plural(summary.found, "batch norm")
+    for count, word in ((summary.merged, "merged"), (summary.lowered, "lowered")):
+        head += f", {word} {count}" if count else ""
+    return head
+
+
+def basis_of_fold(result: FoldResult) -> list[str]:
+    """A sentence on how many batch norms were kept for which reason; none if none was."""
     reasons = Counter(
         site.decision.reason for site in result.sites if isinstance(site.decision, Kept)
     )

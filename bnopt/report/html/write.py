@@ -9,15 +9,11 @@ import stat
 from pathlib import Path
 
 from bnopt.errors import SaveError
-from bnopt.report.html.page import page
-from bnopt.results import CalibrateResult, CheckResult, FoldResult
+from bnopt.report.html.page import Shown, page
 
 
 def write(
-    result: CalibrateResult | CheckResult | FoldResult,
-    path: str | os.PathLike[str],
-    *,
-    stopped: bool = False,
+    result: Shown, path: str | os.PathLike[str], *, stopped: bool = False, why: str = ""
 ) -> Path:
     """Write the page of `result`; the target is what it was, or complete.
 
@@ -25,6 +21,7 @@ def write(
         result: What to show.
         path: The target. Its folder must exist.
         stopped: Whether an error kept the command from finishing.
+        why: The error's line, as for `page`.
 
     Returns:
         The path.
@@ -35,7 +32,7 @@ def write(
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symbolic links
     check_target(target)
-    text = page(result, stopped=stopped)
+    text = page(result, stopped=stopped, why=why)
     temporary = target.parent / f".bnopt-{secrets.token_hex(8)}.html"
     try:
         # Mode 0o666 lets the umask decide, as for any file that a program makes.

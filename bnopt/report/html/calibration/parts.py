@@ -7,19 +7,20 @@ from bnopt.report.html.calibration.layers import moved
 from bnopt.report.html.calibration.overview import overview
 from bnopt.report.html.calibration.table import kept_table, layer_table
 from bnopt.report.html.calibration.verdict import verdict
-from bnopt.report.html.markup import esc, name, note, section, sentence
+from bnopt.report.html.facts import Facts, model_facts, written_fact
+from bnopt.report.html.markup import esc, facts, note, section, sentence
 from bnopt.report.html.proof import validation_section
 from bnopt.report.recalibrated import counted, how, proven, stage_seconds, were_right
-from bnopt.report.text import seconds
+from bnopt.report.text import stages
 from bnopt.results import CalibrateResult
 
 
-def parts(result: CalibrateResult, facts: str, stopped: bool) -> list[str]:
-    """The page of a calibration, below its name, with the facts of the model behind the verdict."""
+def parts(result: CalibrateResult, stopped: bool) -> list[str]:
+    """The page of a calibration, below its name."""
     layers = moved(result)
     shown = [
         verdict(result, stopped),
-        facts,
+        facts([*model_facts(result.info), *_facts(result)]),
         section("Overview", overview(layers)),
         section("All calibrated batch norms", layer_table(layers, linked=True)),
         section("Left as they were", kept_table(result.kept)),
@@ -30,11 +31,8 @@ def parts(result: CalibrateResult, facts: str, stopped: bool) -> list[str]:
     return shown
 
 
-def facts_of(result: CalibrateResult) -> list[tuple[str, str]]:
-    """Terms and values for the facts of the page, as HTML."""
+def _facts(result: CalibrateResult) -> Facts:
     size, seed = result.batch_size, result.seed
-    times = stage_seconds(result)
-    each = ", ".join(f"{stage} {seconds(value)}" for stage, value in times.items() if value)
     return [
         ("Batch norms", str(len(result.layers) + len(result.kept))),
         ("Samples of data", str(result.samples)),
@@ -45,8 +43,8 @@ def facts_of(result: CalibrateResult) -> list[tuple[str, str]]:
         ("Order", "as it came" if seed is None else f"shuffled, seed {seed}"),
         ("Passes", str(result.passes)),
         ("Batches resumed", str(result.resumed or "")),
-        ("Written to", name(str(result.output)) if result.output is not None else ""),
-        ("Time", f"{seconds(sum(times.values()))} s{f' ({each})' if each else ''}"),
+        written_fact(result.output),
+        ("Time", stages(stage_seconds(result))),
     ]
 
 
