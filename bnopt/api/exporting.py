@@ -130,6 +130,7 @@ def export(
         if repairing and _codes(converted, REPAIRABLE):
             path = folder / "calibrated.onnx"
             calibration = _calibrated(converted, path, data, providers, allow, result, tell)
+            result = replace(result, calibration=calibration)
         if fold:
             folded = _fold(
                 result,
@@ -144,9 +145,8 @@ def export(
                 providers=providers,
                 validate=validate,
             )
-            result = replace(result, model=folded.model, fold=folded)
             calibration = calibration or folded.calibration
-        result = replace(result, calibration=calibration)
+            result = replace(result, model=folded.model, fold=folded, calibration=calibration)
         clock.lap()
         tell("save", 0, 1)
         from bnopt import io

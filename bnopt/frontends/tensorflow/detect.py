@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from bnopt.errors import LoadError, UsageError
+from bnopt.runtime.messages import one_line
 
 if TYPE_CHECKING:
     import os
@@ -44,13 +45,17 @@ def detect(path: str | os.PathLike[str], kind: str = "auto") -> Source:
 
     Raises:
         UsageError: There is no such kind.
-        LoadError: There is nothing at the path, it is none of these kinds, or not the one asked
-            for.
+        LoadError: There is nothing at the path, it is none of these kinds, not the one asked for,
+            or cannot be read.
     """
     if kind != "auto" and kind not in KINDS:
         raise UsageError(f"unknown kind '{kind}'; one of: auto, {', '.join(KINDS)}")
     given = Path(path)
-    found = _folder(given) if given.is_dir() else _file(given)
+    try:
+        found = _folder(given) if given.is_dir() else _file(given)
+    # A name that is too long, a zero in it, a folder or file that one may not read.
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{os.fspath(path)[:80]!r} cannot be read: {one_line(error)}") from None
     if kind not in ("auto", found.kind):
         raise LoadError(f"{given}: is a {found.kind}, not a {kind}")
     return found
