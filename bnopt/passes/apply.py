@@ -11,6 +11,7 @@ from bnopt.graph.edits import Editor
 from bnopt.graph.ir_version import raise_ir_version
 from bnopt.passes.moves import Keep, Move, Remove, Rewrite, Step
 from bnopt.passes.plan import Plan
+from bnopt.passes.transposes import drop_pairs
 
 
 def apply(model: ir.Model, plan: Plan) -> tuple[str, ...]:
@@ -27,6 +28,9 @@ def apply(model: ir.Model, plan: Plan) -> tuple[str, ...]:
         _apply_move(editor, move)
     for value in plan.renamed:
         editor.rename(value)
+    removed = [move.input for move in plan.moves if isinstance(move, Remove)]
+    if pairs := drop_pairs(editor, removed):
+        notes.append(f"pairs of Transposes for a batch norm alone, removed: {pairs}")
     copied = [m for move in plan.moves if isinstance(move, Rewrite) for m in move.copied]
     if copied:
         total = sum(nbytes for _, nbytes in copied)
