@@ -11,6 +11,8 @@ from onnx import helper
 
 import bnopt
 from bnopt.errors import RefusalError, UsageError
+from bnopt.remedy.ordinary import make_ordinary
+from bnopt.source import Source
 
 X = normal(64, 3, 8, 8)
 
@@ -106,3 +108,18 @@ def test_inputs_are_bound_once(tmp_path) -> None:
     assert result.summary.folded == 1
     assert [value.name for value in result.model.graph.input] == ["x"]
     assert result.bound == ("t",)
+
+
+def test_constants_without_data_stay_written_out() -> None:
+    proto = training()
+    scale = helper.make_node("Mul", ["h", "k"], ["scaled"], name="scale")
+    shift = helper.make_node("Add", ["scaled", "o"], ["z"], name="shift")
+    proto.graph.node.extend([helper.make_node("Relu", ["y"], ["h"]), scale, shift])
+    proto.graph.output[0].name = "z"
+    for name, value in (("k", 1 / np.sqrt(1 + 1e-3)), ("o", 0.0)):
+        full = np.full((1, 4, 1, 1), value, np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(full, name))
+    forms = [slot.form for slot in make_ordinary(Source(proto), None, constants=False).slots]
+    assert forms == ["batch_normalization"]
+    result = bnopt.fold(proto, training_mode="eval", allow=("all",))
+    assert [site.form for site in result.sites] == ["batch_normalization", "decomposed"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bnopt.calibration.runner import Part
-from bnopt.errors import InternalError
+from bnopt.errors import InternalError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,13 +79,17 @@ def run_pass(
 
     Raises:
         InternalError: The engine has left out a shard.
+        UsageError: An earlier run had more data than there are now.
     """
     total = task.dataset.samples or 0
+    earlier = {*tally.waiting}
     tell(tally.samples, total)
     for number, part in engine.parts(task, tally):
         tally.add(number, part)
         keep()
         tell(tally.samples, total)
+    if tally.waiting and earlier.issuperset(tally.waiting):
+        raise UsageError("the data has become shorter since the partial moments were written")
     if tally.waiting or task.shards not in (None, tally.following):
         raise InternalError("an engine has left out a shard of the data")
     return tally.merged

@@ -54,7 +54,9 @@ class _Found:
     variance: Array | None = None
 
 
-def make_nodes(model: ir.Model, context: Context) -> tuple[list[Slot], list[Uncalibrated]]:
+def make_nodes(
+    model: ir.Model, context: Context, *, stored: bool = True
+) -> tuple[list[Slot], list[Uncalibrated]]:
     """Turn every batch norm that is written out into a node, where that is exact, in place.
 
     Initializers that were graph inputs too are no inputs any more where nobody reads them now.
@@ -62,6 +64,7 @@ def make_nodes(model: ir.Model, context: Context) -> tuple[list[Slot], list[Unca
     Args:
         model: Edited.
         context: Of `model`; no longer valid afterwards.
+        stored: Whether those that are written out with constants are wanted, too.
 
     Returns:
         What can be calibrated, and what cannot with the reason; each in graph order. Batch norms
@@ -87,7 +90,7 @@ def make_nodes(model: ir.Model, context: Context) -> tuple[list[Slot], list[Unca
                     continue
                 refusal = looked
             kept.append(Uncalibrated(*where, refusal.reason, refusal.message))
-    for one in _stored(main, context):
+    for one in _stored(main, context) if stored else ():
         found.setdefault(id(one.formula.output), one)
     place = {id(node.outputs[0]): number for number, node in enumerate(model.graph) if node.outputs}
     editor = Editor(model)

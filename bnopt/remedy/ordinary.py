@@ -43,6 +43,7 @@ def make_ordinary(
     source: Source,
     set_inputs: Mapping[str, object] | None,
     assume_never_updated: bool = False,
+    constants: bool = True,
 ) -> Ordinary:
     """Turn every batch norm that allows it into one in inference mode, on a copy.
 
@@ -53,6 +54,8 @@ def make_ordinary(
         source: Only read.
         set_inputs: As for `bnopt.fold`.
         assume_never_updated: As for `bnopt.calibrate`.
+        constants: Whether batch norms that are written out with constants become nodes, too. They
+            are in inference mode as they are.
 
     Raises:
         UsageError: A value in `set_inputs` that does not fit the model.
@@ -75,9 +78,9 @@ def make_ordinary(
     view = ViewOf.of(work, context)
     folded = tuple(trace.name for trace in view.traces)
     place = {norm.site: number for number, norm in enumerate(view.norms)}
-    slots, kept = written_out.make_nodes(work, context)
+    slots, kept = written_out.make_nodes(work, context, stored=constants)
     context = Context.of(work)
-    chains = _merged(ViewOf.of(work, context), assume_never_updated)
+    chains = _merged(ViewOf.of(work, context), assume_never_updated) if constants else []
     more, rest = merged.make_nodes(work, context, chains)
     slots, kept = [*slots, *more], [*kept, *rest]
     more, rest = ordinary.make_ordinary(work, Context.of(work), [slot.node for slot in slots])

@@ -79,7 +79,7 @@ def repair(
             return Repaired(Source(result.model), result, (*notes, *result.notes), bound)
     if not modes:
         return Repaired(source)
-    ready = make_ordinary(source, set_inputs)
+    ready = make_ordinary(source, set_inputs, constants=False)
     for slot in ready.slots:
         if slot.rewritten and (slot.mean is None or slot.variance is None):
             raise RefusalError(

@@ -13,7 +13,7 @@ from bnopt.calibration.checkpoint import Checkpoint
 from bnopt.calibration.engine import SHARD, Engine, LocalEngine, Task
 from bnopt.calibration.runner import Part
 from bnopt.calibration.tally import Tally, run_pass
-from bnopt.errors import InternalError
+from bnopt.errors import InternalError, UsageError
 from bnopt.runtime.dataset import open_dataset
 
 
@@ -103,3 +103,10 @@ def test_what_came_can_be_kept_and_the_rest_run_later(
     with LocalEngine() as engine:
         whole = passed(engine, net.task, again)
     assert_same(whole, net.local)
+
+
+def test_a_function_that_has_become_shorter_is_told(net: Net, parts: dict[int, Part]) -> None:
+    tally = Tally.of(len(net.task.places))
+    tally.add(SHARDS - 1, parts[SHARDS - 1])
+    with LocalEngine() as engine, pytest.raises(UsageError, match="has become shorter"):
+        passed(engine, streamed(net.task, SHARD), tally)
