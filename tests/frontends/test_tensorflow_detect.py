@@ -88,10 +88,9 @@ def test_what_is_none_of_these(tmp_path):
         detect(tmp_path / "absent.pb")
 
 
-@pytest.mark.parametrize("name", ["m" * 300, "m\0.pb"])
-def test_names_that_no_file_can_have(tmp_path, name):
-    with pytest.raises(LoadError, match="cannot be read"):
-        detect(tmp_path / name)
+def test_a_name_that_no_file_can_have(tmp_path):
+    with pytest.raises(LoadError, match="cannot be read: .* too long"):
+        detect(tmp_path / ("m" * 300))
 
 
 def test_the_kind_that_was_asked_for(tmp_path):

@@ -138,6 +138,11 @@ def test_statistics_that_are_read_are_refused(tmp_path):
         )
 
 
+def test_sums_of_the_references_are_exact():
+    found, exact = built("large_mean_reference")
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
 def test_a_cpu_runs_channels_first_for_the_references():
     images, kernel, output = built("channels_first_reference")
     expected = np.einsum("nchw,cd->ndhw", images, kernel)

@@ -188,3 +188,19 @@ def channels_first_reference() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         graph.as_graph_def(), {"images": "images:0"}, {"y": "y:0"}, [1]
     )
     return found.feeds["images"], kernel, found.outputs["y"]
+
+
+def large_mean_reference() -> tuple[np.ndarray, np.ndarray]:
+    """TensorFlow's mean of 4 images of 1024 x 1024, as a reference and in double."""
+    import tensorflow as tf
+
+    from bnopt.frontends.tensorflow import references
+
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(tf.float32, [None, 1024, 1024, 2], name="images")
+        tf.reduce_mean(images + 10.0, [0, 1, 2], keepdims=True, name="y")
+    (found,), _ = references.compute(
+        graph.as_graph_def(), {"images": "images:0"}, {"y": "y:0"}, [4]
+    )
+    exact = (found.feeds["images"] + np.float32(10)).mean((0, 1, 2), np.float64)
+    return found.outputs["y"].reshape(-1), exact

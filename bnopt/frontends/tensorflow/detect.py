@@ -53,9 +53,9 @@ def detect(path: str | os.PathLike[str], kind: str = "auto") -> Source:
     given = Path(path)
     try:
         found = _folder(given) if given.is_dir() else _file(given)
-    # A name that is too long, a zero in it, a folder or file that one may not read.
-    except (OSError, ValueError) as error:
-        raise LoadError(f"{os.fspath(path)[:80]!r} cannot be read: {one_line(error)}") from None
+    # A name that is too long, a file that one may not read.
+    except OSError as error:
+        raise LoadError(f"{str(given)[:80]!r} cannot be read: {one_line(error)}") from None
     if kind not in ("auto", found.kind):
         raise LoadError(f"{given}: is a {found.kind}, not a {kind}")
     return found
