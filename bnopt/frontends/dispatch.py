@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bnopt.errors import UsageError
 
@@ -18,6 +18,7 @@ def convert(
     *,
     folder: Path,
     opset: int | None,
+    training_mode: Literal["refuse", "eval"] = "refuse",
     **options: Any,
 ) -> Converted:
     """Convert a source by the front end of its framework.
@@ -28,6 +29,7 @@ def convert(
         example_inputs: Of a `torch.nn.Module`.
         folder: Where to write the ONNX file.
         opset: Of the ONNX model; None leaves it to the front end.
+        training_mode: Of a `torch.nn.Module`: whether evaluation mode is wanted.
         options: Of the TensorFlow front end; each is None or empty where it was not given.
 
     Raises:
@@ -43,7 +45,9 @@ def convert(
             raise UsageError("a torch.nn.Module is exported with example_inputs")
         from bnopt.frontends import torch
 
-        return torch.export(source, example_inputs, folder=folder, **version)
+        return torch.export(
+            source, example_inputs, folder=folder, training_mode=training_mode, **version
+        )
     if example_inputs:
         raise UsageError("example_inputs are for a torch.nn.Module")
     from bnopt.frontends.tensorflow import run

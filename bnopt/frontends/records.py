@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -64,6 +65,9 @@ class Converted:
             or the name of the batch norm in the framework.
         variables: Variables of batch norms.
         notes: What was done to the graph, and what was left out.
+        judged: Site id in the ONNX model -> codes of findings that the front end alone can judge:
+            it knows more of that batch norm than the file tells. Under these codes a check of the
+            file repeats what `findings` say, or guesses what they know better.
     """
 
     path: Path
@@ -73,3 +77,4 @@ class Converted:
     findings: tuple[Finding, ...] = ()
     variables: tuple[Variable, ...] = ()
     notes: tuple[str, ...] = ()
+    judged: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])

@@ -48,9 +48,12 @@ SEVERITY: Severity = "error"
 SUMMARY = "have hardly left their initial values"
 CAUSES = {
     "tensorflow": "too few training steps for the decay (momentum) of the moving averages",
+    "pytorch": "too few batches in train(), or a small momentum: 0.1 means decay 0.9, 0.001 0.999",
     "": "too few training steps for the momentum of the moving averages",
 }
 FIX = "train on with a faster average (decay 0.9 or 0.99), and export again"
+
+_FIXES = {"pytorch": "train on, or with a larger momentum (0.1 is the default), and export again"}
 
 _LARGE = 0.2
 
@@ -60,9 +63,10 @@ def check(view: View) -> Iterator[Finding]:
     norms = [norm for norm in view.live if norm.mean is not None and norm.variance is not None]
     if one_step.looks_so(view, norms):
         return
+    fix = _FIXES.get(view.framework, FIX)
     residue = of_dead_channels(norms) or of_tight_layer(norms)
     if residue is not None:
-        yield from _with_residue(norms, residue)
+        yield from _with_residue(norms, residue, fix)
         return
     near = [norm for norm in norms if near_initial(norm)]
     every = len(near) == len(norms) >= 2
@@ -72,10 +76,10 @@ def check(view: View) -> Iterator[Finding]:
         if bound < 1:
             message += f"; at most {bound:.3g} of the initial value is left"
         evidence: dict[str, object] = {"residue_at_most": bound}
-        yield Finding(CODE, "error" if every else "warning", norm.site, message, FIX, evidence)
+        yield Finding(CODE, "error" if every else "warning", norm.site, message, fix, evidence)
 
 
-def _with_residue(norms: Sequence[Norm], residue: Residue) -> Iterator[Finding]:
+def _with_residue(norms: Sequence[Norm], residue: Residue, fix: str) -> Iterator[Finding]:
     # No variance can lie below the residue that all of them were started with.
     concerned = [
         norm
@@ -95,4 +99,4 @@ def _with_residue(norms: Sequence[Norm], residue: Residue) -> Iterator[Finding]:
             "channels": residue.channels,
             "steps": {str(decay): residue.steps(decay) for decay in (0.9, 0.99, 0.999)},
         }
-        yield Finding(CODE, severity, norm.site, message, FIX, evidence)
+        yield Finding(CODE, severity, norm.site, message, fix, evidence)

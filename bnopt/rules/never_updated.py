@@ -5,8 +5,10 @@ started them from: mean 0 and variance 1, or 0 and 0. Where an exporter has alre
 a multiplication and an addition, or into the weights of a convolution, it looks for what is left of
 them there: a factor of 1 / sqrt(1 + epsilon) in every channel, or no shift in any.
 
-Why it is bad: the model normalises with numbers that have nothing to do with its data. It trained
-well, because training uses the statistics of the batch, and gives garbage in production.
+Why it is bad: the model normalises with numbers that have nothing to do with its data. Where
+training used the statistics of the batch it trained well, and gives garbage in production. Where
+training itself ran in inference mode, with 0 and 1, the weights fit 0 and 1: the model computes
+what it was trained to, without the normalisation that it was meant to have.
 
 How it happens: TensorFlow 1, tf.layers and slim: the update ops in tf.GraphKeys.UPDATE_OPS were
 never run with the train op. contrib: `updates_collections` was given and then forgotten. A
@@ -26,7 +28,13 @@ Example:
         train_op = optimizer.minimize(loss)
 
 How to fix: run the update ops and train on, or let data run through the model with the weights as
-they are, so that the statistics become those of the data.
+they are (`bnopt calibrate`), so that the statistics become those of the data. Not so where training
+ran in inference mode: statistics of the data are not what the weights behind them expect, and make
+the model worse; train again with the batch norms in training mode, or keep it as it is with
+`--allow never-updated`. To tell one from the other, look at the forward pass whose loss was
+minimised: is_training=True, training=True or model.train() there means that the batch was used. Or
+measure the model on labelled samples as it stands: about as good as in training means that the
+weights fit 0 and 1, and far worse means that the statistics are what is missing.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def test_what_is_none_of_these(tmp_path):
 
 
 def test_a_name_that_no_file_can_have(tmp_path):
-    with pytest.raises(LoadError, match="cannot be read: .* too long"):
+    with pytest.raises(LoadError, match=r"cannot be read: .* too long"):
         detect(tmp_path / ("m" * 300))
 
 

@@ -161,14 +161,24 @@ def test_few_steps_by_the_counter_of_zero_debiasing() -> None:
     assert len(counters) == 2
     assert {float(loaded.values[name]) for name in counters} == {20.0}
 
-    def told(steps: float) -> set[str]:
+    variances = [name for name in loaded.values if name.endswith("moving_variance")]
+
+    def told(steps: float, variance: float = 0.95) -> set[str]:
         values = {**loaded.values, **dict.fromkeys(counters, np.float32(steps))}
+        values |= {name: np.full(4, variance, np.float32) for name in variances}
         return {f.code for f in found(dataclasses.replace(loaded, values=values))}
 
     # A decay of 0.9 leaves 0.2 of the variance's start after 15.3 steps.
     assert told(16) == {"training-switch"}
     assert told(15) == {"training-switch", "barely-updated"}
     assert told(1) == {"training-switch", "one-step"}
+    # What was restored without its counter did not start when that did.
+    assert told(15, 0.9**15 * 0.999) == {"training-switch", "barely-updated"}
+    assert told(15, 0.2) == {"training-switch"}
+    assert told(1, 0.89) == {"training-switch"}
+    lost = {name: value for name, value in loaded.values.items() if name not in variances}
+    lost |= dict.fromkeys(counters, np.float32(1))
+    assert found(dataclasses.replace(loaded, values=lost))[0].code == "training-switch"
 
 
 def test_unknown_values_prove_nothing() -> None:
@@ -197,6 +207,21 @@ def test_variables_are_recorded_with_their_roles() -> None:
     assert {(v.role, v.initial) for v in shadows if "Average" in v.name} == {("shadow", True)}
     by_use = {v.name: v.role for v in inspection.inspect(programs.example("low-level"))[1]}
     assert by_use == {"pop_mean": "moving_mean", "pop_var": "moving_variance"}
+
+
+def test_what_adam_counts_is_no_beta() -> None:
+    def program(tf: Any, x: Any) -> running.Ends:
+        v1 = tf.compat.v1
+        y = running.slim().batch_norm(running.conv(tf, x), scale=True, scope="bn")
+        with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+            step = v1.train.AdamOptimizer().minimize(tf.reduce_mean(tf.square(y)))
+        return running.Ends(tf.identity(y, "y"), [step])
+
+    loaded = running.built(program)
+    assert {"beta1_power", "beta2_power", "bn/beta/Adam"} <= loaded.values.keys()
+    assert {variable.name for variable in inspection.inspect(loaded)[1]} == {
+        f"bn/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")
+    }
 
 
 def test_helper_variable_of_zero_debiasing_is_told() -> None:

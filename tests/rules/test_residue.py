@@ -8,6 +8,7 @@ from layers import findings, layers, random_statistics, switched, view
 from onnx import numpy_helper
 
 from bnopt.rules import barely_updated
+from bnopt.rules.base import Rule
 from bnopt.rules.residue import (
     near_initial,
     of_dead_channels,
@@ -227,6 +228,16 @@ def test_all_layers_close_to_initial_values() -> None:
     assert (one.severity, "at most" in one.message) == ("warning", False)
     (one,) = findings(barely_updated, layers(_near(), random_statistics()))
     assert (one.severity, one.site) == ("warning", "main:y0")
+
+
+def test_the_words_are_those_of_the_framework() -> None:
+    """PyTorch's momentum is the weight of the new batch, 1 - decay."""
+    for statistics in ((_dead(), _dead()), (_near(), _near(0.95))):
+        for producer, word in (("pytorch", "momentum (0.1"), ("tf2onnx", "decay 0.9 or 0.99")):
+            found = findings(barely_updated, layers(*statistics, producer=producer))
+            assert found
+            assert all(word in finding.fix for finding in found)
+    assert "0.1 means decay 0.9" in Rule.of(barely_updated).cause("pytorch")
 
 
 def test_initial_values_are_another_rule() -> None:

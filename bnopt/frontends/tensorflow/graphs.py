@@ -44,10 +44,15 @@ def ancestors(nodes: Mapping[str, Any], names: Iterable[str]) -> set[str]:
     return seen
 
 
-def without_devices(graph_def: Any) -> Any:
-    """The same graph, changed in place, for whatever device there is."""
+def bare(graph_def: Any) -> Any:
+    """The same graph, changed in place, for whatever device there is.
+
+    Shapes that were noted at the nodes go, too: what is done to the graph may make them wrong, and
+    TensorFlow infers them again.
+    """
     for node in _all_nodes(graph_def):
         node.device = ""
+        node.attr.pop("_output_shapes", None)
     return graph_def
 
 

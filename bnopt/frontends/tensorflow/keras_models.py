@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import zipfile
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PARAMETERS = ("gamma", "beta", "moving_mean", "moving_variance")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.\-/]")
 _SURE = ("Zeros", "Ones", "Constant")
 
 
@@ -66,7 +70,8 @@ def save(model: Any, folder: Path) -> Saved:
     inputs = getattr(model, "inputs", None)
     if not inputs:
         # A subclass of Model: only it knows what it was called with.
-        model.export(str(path))
+        with redirect_stdout(io.StringIO()):
+            model.export(str(path))
         return Saved(path, _initial_values(model))
     names = _unique([_plain(tensor.name) for tensor in inputs])
     specs = [
@@ -131,7 +136,8 @@ def _outputs(model: Any, count: int) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    return name.partition(":")[0]
+    """A name of a tensor as TensorFlow takes it for an argument of a signature."""
+    return _FOREIGN.sub("_", name.partition(":")[0])
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -160,5 +166,5 @@ def _initial_values(model: Any) -> dict[str, NDArray[Any]]:
             # method.
             inner = getattr(variable, "value", variable)
             name = str((variable if callable(inner) else inner).name)
-            found[_plain(name)] = np.asarray(value)
+            found[name.partition(":")[0]] = np.asarray(value)
     return found

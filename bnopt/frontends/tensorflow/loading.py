@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnopt.errors import BnoptError, LoadError
-from bnopt.frontends.tensorflow import endpoints, graphs, keras_models, library, variables
+from bnopt.frontends.tensorflow import (
+    captured,
+    endpoints,
+    graphs,
+    keras_models,
+    library,
+    variables,
+)
 from bnopt.frontends.tensorflow.loaded import Loaded
 from bnopt.runtime.messages import one_line
 
@@ -56,6 +63,12 @@ def _saved_model(path: Path, wanted: Wanted) -> Loaded:
         graph_def = graph.as_graph_def()
         ends = endpoints.of_signature(graph, meta.signature_def, wanted)
         values = variables.read(graph, session)
+    if left_out := captured.read(path, meta, values):
+        values |= left_out
+        ends.notes.append(
+            f"{len(left_out)} variables that the SavedModel's own restore op leaves empty were "
+            "read from its checkpoint; only tf.saved_model.load runs it as it is"
+        )
     tensors = [*ends.inputs.values(), *ends.outputs.values()]
     if any("PartitionedCall" in node.op for node in graph_def.node):
         # TensorFlow 2: apart from the call, there are only the calls that save and restore.
@@ -63,7 +76,7 @@ def _saved_model(path: Path, wanted: Wanted) -> Loaded:
         starts = None
     else:
         starts = variables.initial(graph)
-    graph_def = graphs.without_devices(graphs.inline(graph_def, tensors))
+    graph_def = graphs.bare(graphs.inline(graph_def, tensors))
     return Loaded(graph_def, values, starts, ends.inputs, ends.outputs, ends.notes)
 
 
@@ -88,7 +101,7 @@ def _checkpoint(prefix: Path, wanted: Wanted) -> Loaded:
         if saver is None:
             raise LoadError(f"{prefix}.meta: a graph without variables")
         saver.restore(session, str(prefix))
-        graph_def = graphs.without_devices(graph.as_graph_def())
+        graph_def = graphs.bare(graph.as_graph_def())
         ends = endpoints.of_graph(graph, wanted, trained=True)
         values = variables.read(graph, session)
     starts = variables.initial(graph)
@@ -101,7 +114,7 @@ def _frozen(path: Path, wanted: Wanted) -> Loaded:
     graph_def.ParseFromString(path.read_bytes())
     if not graph_def.node:
         raise LoadError(f"{path}: not a graph of TensorFlow, or an empty one")
-    graphs.without_devices(graph_def)
+    graphs.bare(graph_def)
     unfrozen = [node.name for node in graph_def.node if node.op in graphs.VARIABLES]
     if unfrozen:
         raise LoadError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bnopt.errors import UsageError
 from bnopt.findings import Finding
@@ -20,6 +20,7 @@ from bnopt.frontends.torch.exporters import Exporter, Plan, export_module
 from bnopt.frontends.torch.modules import frameworks, import_torch, plain_module
 from bnopt.frontends.torch.norms import find_norms
 from bnopt.frontends.torch.references import evaluate
+from bnopt.frontends.torch.sites import sites_of
 
 __all__ = ["check_module", "export"]
 
@@ -56,6 +57,7 @@ def export(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     batch_sizes: Sequence[int] = (1, 8),
+    training_mode: Literal["refuse", "eval"] = "refuse",
 ) -> Converted:
     """Export a module in inference mode, with all its batch norms.
 
@@ -75,6 +77,9 @@ def export(
         input_names: Names of the inputs; those of the arguments of `forward` if None.
         output_names: Names of the outputs; keys of a dict, or `output`, if None.
         batch_sizes: Samples in each reference, where the batch is open.
+        training_mode: What to say of a batch norm that was left in training mode, which is
+            exported in evaluation mode in any case: `refuse`, that it is an error; `eval`, that
+            this was wanted.
 
     Returns:
         The model with its references, in float64 where the module runs in it. Inputs of
@@ -104,6 +109,8 @@ def export(
     )
     exported = export_module(plan, exporter)
     known = [norm.as_called(norm.name in computed.called) for norm in norms]
+    named = {norm.name: norm for norm in known}
+    sites = sites_of(exported.path, named)
     return Converted(
         path=exported.path,
         kind="torch",
@@ -111,7 +118,8 @@ def export(
         references=computed.references(
             call, plan.outputs, exported.inputs, any_batch=exported.dynamic
         ),
-        findings=tuple(inspection.findings(known)),
+        findings=tuple(inspection.findings(known, to_eval=training_mode == "eval")),
         variables=inspection.variables(known),
         notes=(*notes, *computed.notes, *exported.notes, *inspection.notes(known)),
+        judged={site: inspection.judged(named[name]) for site, name in sites.items()},
     )

@@ -34,15 +34,32 @@ _LARGE = 0.2
 _ROUNDING = 4e-3
 
 
-def findings(norms: Sequence[TorchNorm]) -> list[Finding]:
-    """Findings for batch norms, the gravest code first, in the order of the module."""
+def findings(norms: Sequence[TorchNorm], *, to_eval: bool = False) -> list[Finding]:
+    """Findings for batch norms, the gravest code first, in the order of the module.
+
+    Args:
+        norms: The batch norms.
+        to_eval: Whether those in training mode are to be put into evaluation mode, so that it is
+            no mistake that they are not.
+    """
     return [
         *_non_finite(norms),
-        *_training_mode(norms),
+        *_training_mode(norms, to_eval=to_eval),
         *_batch_statistics(norms),
         *_never_updated(norms),
         *_barely_updated(norms),
     ]
+
+
+def judged(norm: TorchNorm) -> frozenset[str]:
+    """Codes that the module settles, whether there is a finding or not.
+
+    The numbers themselves are the same in the exported model. How many updates made them is exact
+    here, and an estimate there.
+    """
+    settled = frozenset({"non-finite", "never-updated"})
+    history = frozenset({"one-step", "barely-updated"})
+    return settled | history if _started_from_one(norm) else settled
 
 
 def variables(norms: Iterable[TorchNorm]) -> tuple[Variable, ...]:
@@ -100,16 +117,20 @@ def _non_finite(norms: Sequence[TorchNorm]) -> Iterator[Finding]:
             break
 
 
-def _training_mode(norms: Sequence[TorchNorm]) -> Iterator[Finding]:
+def _training_mode(norms: Sequence[TorchNorm], *, to_eval: bool) -> Iterator[Finding]:
     message = (
         "training is True, so that the module normalises by the batch it is given; "
         "the export is made in evaluation mode"
     )
-    fix = "call model.eval() before the export, and look at what the model computes then"
+    fix = (
+        "call model.eval() before the export, and look at what the model computes then; or export "
+        "with training_mode='eval'"
+    )
     for norm in norms:
         # One without moving statistics is the next rule's; a fixed one knows no modes.
         if norm.training and norm.mean is not None and norm.kind != "fixed":
-            yield Finding("training-mode", _severity(norm), norm.name, message, fix)
+            severity = "info" if to_eval else _severity(norm)
+            yield Finding("training-mode", severity, norm.name, message, "" if to_eval else fix)
 
 
 def _batch_statistics(norms: Sequence[TorchNorm]) -> Iterator[Finding]:
@@ -171,14 +192,29 @@ def _barely_updated(norms: Sequence[TorchNorm]) -> Iterator[Finding]:
 
 def _residue(norm: TorchNorm) -> float:
     """How much of the initial statistics is left; 0 where that is nothing, or not known."""
-    mean, variance = norm.mean, norm.variance
-    if not norm.batches or norm.momentum is None or mean is None or variance is None:
-        return 0.0
-    residue = (1 - norm.momentum) ** norm.batches if 0 < norm.momentum < 1 else 0.0
+    return _left(norm) if _started_from_one(norm) and not _initial(norm) else 0.0
+
+
+def _left(norm: TorchNorm) -> float:
+    """The part of its start that a moving average keeps after the batches that were counted."""
+    assert norm.momentum is not None
+    assert norm.batches is not None
+    return (1 - norm.momentum) ** norm.batches
+
+
+def _started_from_one(norm: TorchNorm) -> bool:
+    """Whether the batches that were counted account for the statistics."""
+    variance = norm.variance
+    if not norm.batches or norm.momentum is None or not 0 < norm.momentum < 1:
+        return False
     # A variance below the residue did not start from 1: the statistics came from elsewhere, and
     # what was counted since says nothing about them.
-    started_from_one = variance.size > 0 and float(variance.min()) >= residue * (1 - _ROUNDING)
-    return residue if started_from_one and not _initial(norm) else 0.0
+    return (
+        norm.mean is not None
+        and variance is not None
+        and variance.size > 0
+        and float(variance.min()) >= _left(norm) * (1 - _ROUNDING)
+    )
 
 
 def _initial(norm: TorchNorm) -> bool:

@@ -13,6 +13,7 @@ _NAMED = re.compile(
     r"(?:^|/)(moving_mean|moving_variance|gamma|beta|biased|local_step|renorm)[^/]*$"
 )
 _SHADOW = re.compile(r"/ExponentialMovingAverage[^/]*$")
+_LEARNED = ("gamma", "beta")
 _STARTS = {"moving_variance": 1.0, "gamma": 1.0}
 
 
@@ -20,8 +21,11 @@ def records(view: View) -> list[Variable]:
     """Every variable that plays a part in a batch norm, by its use or by its name."""
     found: list[Variable] = []
     for name, value in view.model.values.items():
-        # An optimizer's slots carry the names of what they belong to.
         role = role_of(view, name) if name in view.cone or name in view.updated else ""
+        # An optimizer's slots carry the names of what they belong to, and Adam's powers are called
+        # beta1_power: what is learned has a part in the outputs.
+        if role in _LEARNED and name not in view.cone:
+            continue
         if not role or not value.size or value.dtype.kind not in "fiu":
             continue
         low, high = float(np.min(value)), float(np.max(value))

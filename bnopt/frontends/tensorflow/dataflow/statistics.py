@@ -22,6 +22,8 @@ _TRAIN = "run the update ops with the train op, and export again; or estimate th
 _SCOPE = "build both towers in one variable scope with reuse=True, and export again"
 _NUMBERED = re.compile(r"^(.*?)_(\d+)$")
 _RESIDUE = 0.2
+# The decay is float32 and each update rounds.
+_ROUNDING = 1e-3
 
 
 def never_updated(view: View) -> Iterator[Finding]:
@@ -55,7 +57,11 @@ def half_updated(view: View) -> Iterator[Finding]:
 
 
 def few_steps(view: View) -> Iterator[Finding]:
-    """A finding for each batch norm whose own counter says that it was hardly updated."""
+    """A finding for each batch norm whose own counter says that it was hardly updated.
+
+    A global step is no such counter: update ops also run without it, where gradients are
+    accumulated or a loss is evaluated in training mode, and nothing in the graph tells.
+    """
     for pair in view.pairs:
         counter = _counter(view, pair.mean)
         rate = _rate(view, pair.variance)
@@ -64,6 +70,11 @@ def few_steps(view: View) -> Iterator[Finding]:
             continue
         residue = (1 - rate) ** counted
         if counted > 1 and residue < _RESIDUE:
+            continue
+        # A variance below the residue did not start from 1: it was restored from a checkpoint that
+        # had no counter yet.
+        variance = view.model.values.get(pair.variance or "")
+        if variance is None or not (variance >= residue * (1 - _ROUNDING)).all():
             continue
         code = "one-step" if counted == 1 else "barely-updated"
         message = (

@@ -116,9 +116,8 @@ class View:
         self.graph = Graph(flat.node)
         self.outputs = [tensor.node for tensor in endpoints(model.outputs)]
         self.cone = self.graph.ancestors(self.outputs, control=False)
-        if self.bound:
-            # A merge reads both branches, also the one that a bound flag rules out.
-            self.cone &= live(self.graph, self.outputs, self.bound)
+        # A merge reads both branches, also the one that a constant or a bound flag rules out.
+        self.cone &= live(self.graph, self.outputs, self.bound)
         self.tracer = Tracer(self.graph, variables_of(self.graph, model.values), self.bound)
 
     def _taken(self, graph: Graph, tensor: Tensor) -> bool | None:

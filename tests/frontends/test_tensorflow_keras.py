@@ -1,0 +1,99 @@
+"""From Keras models, of Keras 3 and tf-keras, as files, SavedModels or objects, to ONNX."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from frontends.tf_conversions import MARKS, assert_one_batch_norm, check, needs_tf_keras, operators
+from frontends.tf_models import built, parameters
+
+from bnopt.errors import LoadError
+from bnopt.frontends.tensorflow.run import convert
+
+pytestmark = MARKS
+
+
+@pytest.mark.parametrize(
+    ("name", "world"),
+    [
+        ("model.keras", "keras"),
+        ("model.h5", "keras"),
+        pytest.param("model.h5", "tf_keras", marks=needs_tf_keras),
+        pytest.param("model.keras", "tf_keras", marks=needs_tf_keras),
+    ],
+)
+def test_keras_files(source, folder, name, world):
+    path = built("tf2_sources:keras_file", source(name), world)
+    converted = convert(path, folder=folder)
+    model = check(converted, inputs=["photo"], outputs=["scores"])
+    assert converted.kind == "keras"
+    assert_one_batch_norm(model)
+    assert operators(model)["Transpose"] <= 1
+
+
+def test_a_grouped_convolution_of_keras(source, folder):
+    path = built("tf2_sources:keras_file", source("model.keras"), groups=3)
+    check(convert(path, folder=folder), inputs=["photo"], outputs=["scores"])
+
+
+@needs_tf_keras
+def test_python_code_in_a_model_is_not_run(source, folder):
+    path = built("tf2_sources:keras_lambda", source("model.h5"))
+    with pytest.raises(LoadError, match="Lambda layer, whose Python code"):
+        convert(path, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "output"),
+    [
+        ("keras", "photo", "scores"),
+        pytest.param("tf_keras", "photo", "scores", marks=needs_tf_keras),
+        ("subclass", "args_0", "output_0"),
+        ("function", "x", "output_0"),
+        ("concrete", "x", "output_0"),
+    ],
+)
+def test_python_objects(folder, what, name, output):
+    converted = built("tf2_sources:converted_object", what, str(folder))
+    check(converted, inputs=[name], outputs=[output])
+
+
+def test_names_that_tensorflow_has_not(folder):
+    converted = built("tf2_sources:converted_foreign_name", str(folder))
+    check(converted, inputs=["Bild___1"], outputs=["scores"])
+
+
+def test_variables_that_only_the_objects_of_a_saved_model_restore(source, folder):
+    path = built("tf2_sources:keras_by_tensorflow", source("model"))
+    converted = convert(path, folder=folder)
+    assert "read from its checkpoint" in converted.notes[0]
+    assert converted.notes[0].startswith("7 variables")
+    check(converted, inputs=["photo"], outputs=["output_0"])
+    for reference in converted.references:
+        expected = built("tf2_sources:served", path, reference.feeds["photo"])
+        np.testing.assert_allclose(reference.outputs["output_0"], expected, rtol=1e-4, atol=1e-5)
+    lowest = {variable.role: variable.low for variable in converted.variables}
+    assert lowest == {role: pytest.approx(values.min()) for role, values in parameters().items()}
+
+
+def test_objects_that_are_not_those_of_the_checkpoint(source, folder):
+    path = built("tf2_sources:keras_by_tensorflow", source("model"), renamed=True)
+    with pytest.raises(LoadError, match="no value for variable"):
+        convert(path, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("world", "nested", "trains"),
+    [
+        # A functional model of Keras 3 tells its layers what it was told itself, as predict() does.
+        ("keras", False, False),
+        ("keras", True, True),
+        pytest.param("tf_keras", False, True, marks=needs_tf_keras),
+        pytest.param("tf_keras", True, True, marks=needs_tf_keras),
+    ],
+)
+def test_a_layer_that_is_told_to_train(folder, world, nested, trains):
+    converted = built("tf2_sources:converted_hard_wired", world, str(folder), nested=nested)
+    check(converted, inputs=["photo"], outputs=["scores"])
+    found = [(one.code, one.severity) for one in converted.findings]
+    assert found.count(("training-mode", "error")) == trains
