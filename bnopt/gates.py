@@ -6,8 +6,9 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from bnopt.errors import RefusalError, UsageError
+from bnopt.errors import RefusalError, UsageError, ValidationError
 from bnopt.findings import Finding
+from bnopt.results import ExportResult
 from bnopt.source import Source
 
 
@@ -29,6 +30,23 @@ def stop_on(findings: Iterable[Finding], allow: Collection[str], result: object)
         findings=stopping,
         result=result,
     )
+
+
+def stop_on_difference(result: ExportResult) -> None:
+    """Refuse to write what does not compute what the framework does.
+
+    Raises:
+        ValidationError: Names the first output that differs.
+    """
+    bad = [one for one in result.agreement if not one.ok]
+    if bad:
+        worst = bad[0]
+        raise ValidationError(
+            f"output '{worst.output}' differs from what {result.framework.partition(',')[0]} "
+            f"computes by {worst.max_abs:.3g} at batch {worst.batch}, {worst.tolerance:.3g} is "
+            "allowed; nothing was written",
+            result=result,
+        )
 
 
 def target_of(source: Source, output: str | os.PathLike[str] | None, in_place: bool) -> Path | None:

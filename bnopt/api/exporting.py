@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any, cast
 from bnopt.api.calibrating import calibrate
 from bnopt.api.folding import fold as fold_model
 from bnopt.delivery import Clock, Progress, silent
-from bnopt.errors import RefusalError, UsageError, ValidationError
-from bnopt.findings import REPAIRABLE
+from bnopt.errors import RefusalError, UsageError
+from bnopt.findings import REPAIRABLE, Finding
 from bnopt.frontends.dispatch import convert
-from bnopt.gates import stop_on
+from bnopt.gates import stop_on, stop_on_difference
 from bnopt.remedy import BATCH_MODES
 from bnopt.results import CalibrateResult, ExportResult, Timings
 from bnopt.source import Source
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from bnopt.evidence import Agreement
     from bnopt.frontends.records import Converted, Variable
     from bnopt.passes.outcome import Lower
@@ -95,6 +93,7 @@ def export(
         SaveError: The result cannot be written.
         UsageError: Arguments that contradict each other or do not fit the source.
     """
+    from bnopt.graph.types import uses_half
     from bnopt.runtime.data import read_again
 
     tell = progress or silent
@@ -114,13 +113,14 @@ def export(
             tuple(example_inputs),
             folder=folder,
             opset=opset,
+            training_mode=training_mode,
             inputs=inputs,
             outputs=outputs,
             signature=signature,
             set_inputs=set_inputs,
         )
         result = _converted(source, converted, clock.lap())
-        half = _uses_half(result.model)
+        half = uses_half(result.model)
         repairing = data is not None and training_mode == "eval" and fold
         # Fold puts batch norms into inference mode, or says why it cannot.
         left_to_fold = BATCH_MODES if training_mode == "eval" and fold else frozenset[str]()
@@ -136,6 +136,8 @@ def export(
                 result,
                 path,
                 tell,
+                # What is known of a batch norm holds for the statistics that it came with.
+                judged={} if calibration or data is not None else converted.judged,
                 allow=allow,
                 data=data,
                 # What has just been taken from the data need not be measured again.
@@ -158,7 +160,7 @@ def export(
             tell("validate", 0, 1)
             shown = staged.path if calibration is None else converted.path
             result = replace(result, agreement=_agreement(shown, converted, providers, half))
-            _stop_on_difference(result)
+            stop_on_difference(result)
         timings = replace(result.timings, validate=clock.lap(), save=save_seconds)
         written = None if target is None else staged.commit()
         return replace(result, output=written, timings=timings)
@@ -235,14 +237,38 @@ def none_ever_moved(variables: Sequence[Variable]) -> bool:
     return bool(known) and all(known)
 
 
-def _fold(result: ExportResult, path: Path, tell: Progress, **options: Any) -> FoldResult:
-    """Fold the converted model; a refusal carries the export so far."""
+def _fold(
+    result: ExportResult,
+    path: Path,
+    tell: Progress,
+    *,
+    judged: Mapping[str, frozenset[str]],
+    allow: Sequence[str],
+    **options: Any,
+) -> FoldResult:
+    """Fold the converted model; a refusal carries the export so far.
+
+    Findings about what the front end knows better (`Converted.judged`) stop nothing, and are left
+    out.
+    """
     try:
-        folded = fold_model(path, progress=tell, **options)
+        folded = fold_model(path, progress=tell, allow=allow, **options)
     except RefusalError as error:
-        error.result = replace(result, fold=error.result)
+        if error.findings and not _unjudged(error.findings, judged):
+            codes = [one.code for one in error.findings]
+            return _fold(result, path, tell, judged=judged, allow=[*allow, *codes], **options)
+        if error.result is not None:
+            known = _unjudged(error.result.findings, judged)
+            error.result = replace(result, fold=replace(error.result, findings=known))
         raise
-    return folded
+    return replace(folded, findings=_unjudged(folded.findings, judged))
+
+
+def _unjudged(
+    findings: Sequence[Finding], judged: Mapping[str, frozenset[str]]
+) -> tuple[Finding, ...]:
+    """Findings of which the front end does not know better."""
+    return tuple(one for one in findings if one.code not in judged.get(one.site or "", ()))
 
 
 def _agreement(
@@ -253,26 +279,3 @@ def _agreement(
     references = [(one.batch, one.feeds, one.outputs) for one in converted.references]
     provider = providers[0] if providers else "cpu"
     return agreement(path, references, half=half, provider=provider)
-
-
-def _uses_half(model: ir.Model) -> bool:
-    """Whether a model computes in half precision anywhere."""
-    import onnx_ir as ir
-
-    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-    casts = (node.attributes.get("to") for node in model.graph if node.op_type == "Cast")
-    if any(to is not None and to.as_int() in half for to in casts):
-        return True
-    return any(value.dtype in half for value in model.graph.initializers.values())
-
-
-def _stop_on_difference(result: ExportResult) -> None:
-    bad = [one for one in result.agreement if not one.ok]
-    if bad:
-        worst = bad[0]
-        raise ValidationError(
-            f"output '{worst.output}' differs from what {result.framework.partition(',')[0]} "
-            f"computes by {worst.max_abs:.3g} at batch {worst.batch}, {worst.tolerance:.3g} is "
-            "allowed; nothing was written",
-            result=result,
-        )

@@ -97,3 +97,12 @@ def _produced(graph: ir.Graph) -> Iterator[ir.Value]:
         for attribute in node.attributes.values():
             for body in attribute_graphs(attribute):
                 yield from _produced(body)
+
+
+def uses_half(model: ir.Model) -> bool:
+    """Whether a model computes in half precision anywhere in its main graph."""
+    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+    casts = (node.attributes.get("to") for node in model.graph if node.op_type == "Cast")
+    if any(to is not None and to.as_int() in half for to in casts):
+        return True
+    return any(value.dtype in half for value in model.graph.initializers.values())

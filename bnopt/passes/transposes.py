@@ -29,10 +29,10 @@ def drop_pairs(editor: Editor, values: Iterable[ir.Value]) -> int:
     count = 0
     for value in values:
         between = editor.current(value)
-        first, uses = between.producer(), between.uses()
-        if first is None or len(uses) != 1 or between.is_graph_output():
+        first, readers = between.producer(), [use.node for use in between.uses()]
+        if first is None or len(readers) != 1 or between.is_graph_output():
             continue
-        second = uses[0].node
+        second: ir.Node = readers[0]
         if second.graph is not first.graph or second.outputs[0].is_graph_output():
             continue
         there, back = _permutation(first), _permutation(second)

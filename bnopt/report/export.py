@@ -13,6 +13,7 @@ from bnopt.report.exported import (
     all_notes,
     calibration_of,
     framework_name,
+    news,
     next_command,
     stage_seconds,
 )
@@ -37,10 +38,8 @@ def export_text(result: ExportResult, *, stopped: bool = False) -> RenderableTyp
     calibration = calibration_of(result)
     if calibration is not None:
         parts += calibration_lines(calibration)
-    if result.fold is not None and result.fold.findings:
-        parts.append(Text())
-        parts.append(line("in the converted model", "bold"))
-        parts += _findings(result.fold.findings)
+    if more := news(result):
+        parts += [Text(), line("in the converted model", "bold"), *_findings(more)]
     parts += _agreement(result)
     parts += notes(all_notes(result))
     parts += [Text(), line(stages(stage_seconds(result)), "dim")]

@@ -29,6 +29,13 @@ def is_repaired(result: ExportResult, finding: Finding) -> bool:
     return calibration_of(result) is not None and finding.code in REPAIRABLE
 
 
+def news(result: ExportResult) -> tuple[Finding, ...]:
+    """Findings in the converted model of which the source has not said the same, unrepaired."""
+    told = {f.code for f in result.findings if f.severity != "info" and not is_repaired(result, f)}
+    found = () if result.fold is None else result.fold.findings
+    return tuple(finding for finding in found if finding.code not in told)
+
+
 def all_notes(result: ExportResult) -> tuple[str, ...]:
     """Notes of the conversion, then those of the fold that say something else."""
     of_fold = () if result.fold is None else result.fold.notes

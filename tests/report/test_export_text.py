@@ -41,6 +41,18 @@ def test_next_step_explains_an_error_before_what_is_only_worth_knowing() -> None
     assert "next:" not in shown(output=None)
 
 
+def test_a_code_is_told_once_unless_it_was_repaired() -> None:
+    fold = fold_result(findings=(finding(),))
+    assert shown(output=None, fold=fold).count("training-mode: ") == 1
+    twice = {"output": None, "fold": fold, "findings": (source_finding(code="training-mode"),)}
+    text = shown(**twice)
+    assert "in the converted model" not in text
+    assert text.count("training-mode: ") == 1
+    assert "in the converted model" in shown(**twice, calibration=calibrate_result())
+    mild = source_finding("info", code="training-mode")
+    assert "in the converted model" in shown(output=None, fold=fold, findings=(mild,))
+
+
 def test_notes_are_not_repeated() -> None:
     text = shown()
     assert text.count("note: a note") == 1

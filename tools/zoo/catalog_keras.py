@@ -39,7 +39,7 @@ KERAS = (
     ),
     _KERAS.wrong("not", "exported before training", "never-updated", repair="none", trained="not"),
     _KERAS.wrong("slow", "momentum 0.999, 60 steps", *_HALF, **_SLOW),
-    _KERAS.wrong("training-call", "called with `training=True`", "batch-statistics", call=True),
+    _KERAS.right("training-call", "`training=True` in a functional model, overridden", call=True),
     _KERAS.wrong(
         "training-export",
         "`model(x, training=True)` exported",

@@ -86,6 +86,7 @@ SLIM = (
         "training-batch-weights",
         "the same, with batch_weights",
         "batch-statistics",
+        repair="none",
         exported="training",
         extra="weights",
     ),
