@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnopt.frontends.tensorflow.dataflow.branches import live
-from bnopt.frontends.tensorflow.dataflow.constants import truth
+from bnopt.frontends.tensorflow.dataflow.constants import constant, truth
 from bnopt.frontends.tensorflow.dataflow.graph import PLACEHOLDERS, Graph, Tensor, endpoints
 from bnopt.frontends.tensorflow.dataflow.inlining import inline
 from bnopt.frontends.tensorflow.dataflow.norms import Norm, norms
@@ -139,6 +139,21 @@ class View:
         found: dict[str, list[Update]] = {}
         for update in self.updates:
             found.setdefault(update.variable, []).append(update)
+        return found
+
+    @cached_property
+    def rates(self) -> dict[str, float]:
+        """Update op -> its rate, where that is one number whatever any switch is set to."""
+        # With a switch decided, a rate may be 0 on purpose: slim has it so outside training.
+        outputs = list(self.model.outputs.values())
+        flat = inline(self.model.graph_def, lambda graph, at: None, lower=True, keep=outputs)
+        graph = Graph(flat.node)
+        tracer = Tracer(graph, variables_of(graph, self.model.values), {})
+        found: dict[str, float] = {}
+        for update in updates(tracer):
+            value = None if update.rate is None else constant(graph, update.rate)
+            if value is not None and value.size == 1:
+                found[update.node] = float(value.reshape(-1)[0])
         return found
 
     @cached_property

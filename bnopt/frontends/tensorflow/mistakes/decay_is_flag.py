@@ -28,7 +28,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnopt.findings import Finding, Severity
-from bnopt.frontends.tensorflow.dataflow.constants import constant
 from bnopt.frontends.tensorflow.dataflow.graph import PLACEHOLDERS, Tensor
 from bnopt.frontends.tensorflow.dataflow.updates import Update
 from bnopt.frontends.tensorflow.dataflow.view import View
@@ -58,10 +57,9 @@ def check(view: View) -> Iterator[Finding]:
 def _reason(view: View, update: Update) -> str:
     if update.rate is None:
         return ""
-    # With a flag bound to inference the decay may be 1 on purpose: slim has it so outside training.
-    rate = None if view.bound else constant(view.graph, update.rate)
-    if rate is not None and rate.size == 1 and float(rate.reshape(-1)[0]) in (0.0, 1.0):
-        decay = 1 - int(rate.reshape(-1)[0])
+    rate = view.rates.get(update.node)
+    if rate in (0.0, 1.0):
+        decay = 1 - int(rate)
         return f"has a decay of {decay}: {'it never moves' if decay else 'it holds one batch'}"
     name = _flag(view, update.rate)
     return f"takes its decay from the boolean '{name}'" if name else ""
