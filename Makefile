@@ -20,10 +20,13 @@ endif
 READY := $(VENV)/.ready-$(EXTRAS)
 RUN := $(VENV)/bin/python
 
-.PHONY: help setup demo test lint format types contract corpus peers scale fuzz mutants detection calibration zoo confusion models clean
+TENSORFLOW := .out/tensorflow-venv
+TORCH := .out/torch-venv
+
+.PHONY: help setup demo test frameworks test-frameworks lint format types contract corpus peers scale fuzz mutants detection calibration zoo confusion models clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: PYTHON=$(PYTHON) EXTRAS=$(EXTRAS) JOBS=$(JOBS) CORPUS=$(CORPUS) PYTEST_ARGS="
 
 setup: $(READY) ## make .venv with bnopt, onnxruntime (CPU or GPU) and the development tools
@@ -48,6 +51,28 @@ demo: $(READY) ## fold two real models and show that nothing changed but the nod
 
 test: $(READY) ## the whole test suite
 	@"$(RUN)" -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+frameworks: $(TENSORFLOW)/.ready $(TORCH)/.ready ## install TensorFlow and PyTorch, each into a venv of its own
+
+test-frameworks: frameworks ## the tests that need TensorFlow or PyTorch
+	@$(TENSORFLOW)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS) tests/frontends tests/integrations \
+	  tests/cli/test_export.py tests/tools/test_zoo.py tests/tools/test_calibration_table.py \
+	  tests/tools/test_detection_curve.py
+	@$(TORCH)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS) tests/frontends tests/test_pipelines.py
+
+$(TENSORFLOW)/.ready: pyproject.toml
+	@echo "Setting up $(TENSORFLOW) (a minute or two) ..." >&2
+	@mkdir -p .out
+	@"$(PYTHON)" -m venv $(TENSORFLOW)
+	@$(TENSORFLOW)/bin/python -m pip install -qq --disable-pip-version-check -e ".[cpu,dev,tensorflow]" scikit-learn matplotlib
+	@touch "$@"
+
+$(TORCH)/.ready: pyproject.toml tools/train_requirements.txt
+	@echo "Setting up $(TORCH) (a minute or two) ..." >&2
+	@mkdir -p .out
+	@"$(PYTHON)" -m venv $(TORCH)
+	@$(TORCH)/bin/python -m pip install -qq --disable-pip-version-check -r tools/train_requirements.txt -e ".[cpu,dev]"
+	@touch "$@"
 
 lint: $(READY) ## ruff: rules and format
 	@"$(RUN)" -m ruff check .
@@ -78,31 +103,20 @@ fuzz: $(READY) ## 10 000 random graphs, folded and compared in float64
 mutants: $(READY) ## take away one exactness condition at a time; a test must fail for each
 	@"$(RUN)" tools/mutate.py --jobs $(JOBS)
 
-detection: .out/detection-venv/.ready ## train in TensorFlow; from which step on half-converged statistics are caught
-	@.out/detection-venv/bin/python tools/detection_curve.py --jobs $(JOBS) --docs docs
+detection: $(TENSORFLOW)/.ready ## train in TensorFlow; from which step on half-converged statistics are caught
+	@$(TENSORFLOW)/bin/python tools/detection_curve.py --jobs $(JOBS) --docs docs
 
-calibration: .out/detection-venv/.ready ## train in TensorFlow, break, calibrate: how much accuracy comes back
-	@.out/detection-venv/bin/python tools/calibration_table.py --jobs $(JOBS) --markdown docs/calibration_table.md
+calibration: $(TENSORFLOW)/.ready ## train in TensorFlow, break, calibrate: how much accuracy comes back
+	@$(TENSORFLOW)/bin/python tools/calibration_table.py --jobs $(JOBS) --markdown docs/calibration_table.md
 
-.out/detection-venv/.ready: pyproject.toml
-	@mkdir -p .out
-	@"$(PYTHON)" -m venv .out/detection-venv
-	@.out/detection-venv/bin/python -m pip install -qq --disable-pip-version-check -e ".[cpu,tensorflow]" scikit-learn matplotlib
-	@touch "$@"
-
-zoo: .out/detection-venv/.ready ## train TensorFlow programs of every kind, export, check, repair, fold (an hour)
-	@.out/detection-venv/bin/python tools/zoo_table.py --jobs $(JOBS) --markdown docs/zoo.md --models models/zoo
+zoo: $(TENSORFLOW)/.ready ## train TensorFlow programs of every kind, export, check, repair, fold (an hour)
+	@$(TENSORFLOW)/bin/python tools/zoo_table.py --jobs $(JOBS) --markdown docs/zoo.md --models models/zoo
 
 confusion: $(READY) ## how often each rule is right, on the framework exports beside the checkout
 	@"$(RUN)" tools/confusion.py --markdown docs/confusion.md
 
-models: .out/train-venv/.ready ## train models/digits_cnn.onnx again (installs PyTorch into .out)
-	@.out/train-venv/bin/python tools/train_digits.py
-
-.out/train-venv/.ready: tools/train_requirements.txt
-	@"$(PYTHON)" -m venv .out/train-venv
-	@.out/train-venv/bin/python -m pip install -qq --disable-pip-version-check -r tools/train_requirements.txt
-	@touch "$@"
+models: $(TORCH)/.ready ## train models/digits_cnn.onnx again (installs PyTorch into .out)
+	@$(TORCH)/bin/python tools/train_digits.py
 
 clean: ## remove everything that make has made
 	@rm -rf "$(VENV)" .peers-venv .out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis \

@@ -155,3 +155,14 @@ def test_damaged_files_are_one_line(tmp_path, folder, name, content):
         convert(path, folder=folder)
     assert str(path) in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_a_switch_of_a_function_is_told_by_the_name_of_the_input(source, folder):
+    path = built("tf2_sources:saved_switch", source("model"))
+    [finding] = convert(path, folder=folder).findings
+    assert finding.code == "training-switch"
+    assert finding.evidence["inference"] is False
+    assert "--set-input training=false" in finding.fix
+    bound = convert(path, set_inputs={"training": "false"}, folder=folder)
+    assert bound.findings == ()
+    assert operators(check(bound, inputs=["x"], outputs=["y"]))["BatchNormalization"] == 1

@@ -16,7 +16,7 @@ import tf1_programs as programs
 import tf1_running as running
 
 from bnopt.frontends.tensorflow import inspection
-from bnopt.frontends.tensorflow.graphs import make_constant
+from bnopt.frontends.tensorflow.freezing import set_inputs
 from bnopt.rules import RULES
 
 # What each wrong program must be told, beyond what else is said.
@@ -124,10 +124,9 @@ def test_the_branch_that_a_bound_flag_rules_out_is_not_looked_at(mode: str) -> N
 @pytest.mark.parametrize("mode", programs.MODES)
 def test_nor_is_the_one_that_a_constant_rules_out(mode: str) -> None:
     loaded = programs.example("slim", mode)
-    for node in loaded.graph_def.node:
-        if node.name == "is_training":
-            make_constant(node, False, node.attr["dtype"].type)
-    assert found(loaded) == []
+    off = {"is_training": np.array(False)}
+    graph_def, _ = set_inputs(loaded.graph_def, loaded.inputs, off)
+    assert found(dataclasses.replace(loaded, graph_def=graph_def)) == []
 
 
 def test_severity_of_never_updated_is_the_models_share() -> None:

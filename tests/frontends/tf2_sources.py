@@ -174,3 +174,33 @@ def converted_hard_wired(world: str, folder: str, *, nested: bool):
     from bnopt.frontends.tensorflow.run import convert
 
     return convert(hard_wired(world, nested=nested), folder=Path(folder))
+
+
+def saved_switch(folder: str):
+    """A SavedModel with the input `training`, under which the moving averages are updated."""
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        def __init__(self):
+            super().__init__()
+            values = {name: tf.Variable(value) for name, value in parameters().items()}
+            self.mean, self.variance = values["moving_mean"], values["moving_variance"]
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, CHANNELS], tf.float32, name="x"),
+                tf.TensorSpec([], tf.bool, name="training"),
+            ]
+        )
+        def serve(self, x, training):
+            if training:
+                mean, variance = tf.nn.moments(x, [0])
+                self.mean.assign(0.9 * self.mean + 0.1 * mean)
+                self.variance.assign(0.9 * self.variance + 0.1 * variance)
+            else:
+                mean, variance = self.mean, self.variance
+            return {"y": tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3)}
+
+    net = Net()
+    tf.saved_model.save(net, folder, signatures=net.serve)
+    return folder

@@ -129,7 +129,8 @@ def _info(name: str, tensor: Any) -> TensorInfo:
     dtype = str(_NAMES.get(tensor.dtype.name, tensor.dtype.name))
     if numpy_dtype(dtype) is None:
         raise LoadError(
-            f"input '{name}' is of {dtype}, which no network with batch norm computes on"
+            f"input '{name}' is of {dtype}, which no network with batch norm computes on; name "
+            "what is made of it as an input"
         )
     if tensor.shape.rank is None:
         raise LoadError(f"input '{name}' has no shape, not even a rank")

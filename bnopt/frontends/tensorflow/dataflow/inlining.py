@@ -112,8 +112,9 @@ class _Inliner:
             ]
             name = f"{node.name}/{branch.partition('_')[0]}"
             branches.append(self._body(name, node.attr[branch].func.name, args, controls))
-        done = [f"^{node.name}/{side}/done" for side in ("else", "then")]
-        self._add(f"{node.name}/done", "NoOp", done, None)
+        # What waits for a conditional waits for the branch that runs; the graph is not run itself.
+        done = [f"{node.name}/{side}/done" for side in ("else", "then")]
+        self._add(f"{node.name}/done", "Merge", done, None)
         found: list[Tensor] = []
         for index, dtype in enumerate(node.attr["Tout"].list.type):
             name = f"{node.name}/merge_{index}"

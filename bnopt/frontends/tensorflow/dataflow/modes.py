@@ -88,6 +88,9 @@ def _switch(view: View, name: str, decision: _Decision) -> Finding:
         if all(truth(view.graph, p, {tensor: value}) == way for p in decision.predicates)
     }
     inference = ways.pop() if len(decision.inference) == 1 and len(ways) == 1 else None
+    # By the name that the user gives it: a SavedModel's placeholders have names of their own.
+    known = {Tensor.parse(text): key for key, text in view.model.inputs.items()}
+    name = known.get(tensor, name)
     count = len(decision.layers)
     norms = "1 batch norm depends" if count == 1 else f"{count} batch norms depend"
     message = f"the input '{name}' chooses between training and inference; {norms} on it"
