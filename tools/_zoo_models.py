@@ -5,37 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _zoo_report import Row
+import onnx
 from zoo import data
-from zoo.program import LEARNT, Saved
+from zoo.catalog import PROGRAMS
+from zoo.program import LEARNT, Program, Saved
 
 MANIFEST = "manifest.json"
 IMAGES = "digits.npz"
 COMMAND = "make zoo"
 
 
-def keep(rows: Sequence[Row], store: Path, folder: Path) -> None:
+def keep(store: Path, folder: Path) -> None:
     """Write models, images and the manifest.
 
     Args:
-        rows: What was exported; those that failed are left out.
-        store: Where `model.onnx` of each is.
-        folder: Where to write; models that are there and of no row go.
+        store: Where `model.onnx` of each program is; those that have none are left out.
+        folder: Where to write; models that are there go.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.onnx"):
         old.unlink()
     entries: list[dict[str, Any]] = []
-    for row in rows:
-        if not row.export.error:
-            path = folder / f"{row.name}.onnx"
-            shutil.copyfile(store / row.name / "model.onnx", path)
-            entries.append(_entry(row, Saved.read(store / row.name), path))
+    for program in PROGRAMS:
+        source = store / program.name / "model.onnx"
+        if source.is_file():
+            path = folder / f"{program.name}.onnx"
+            shutil.copyfile(source, path)
+            entries.append(_entry(program, Saved.read(source.parent), path))
     told = {"made_by": COMMAND, "learnt": LEARNT, "images": IMAGES, "models": entries}
     (folder / MANIFEST).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     digits = data.digits()
@@ -45,12 +45,12 @@ def keep(rows: Sequence[Row], store: Path, folder: Path) -> None:
     np.savez_compressed(folder / IMAGES, **whole, labels=digits.test_y.astype(np.uint8))
 
 
-def _entry(row: Row, saved: Saved, path: Path) -> dict[str, Any]:
+def _entry(program: Program, saved: Saved, path: Path) -> dict[str, Any]:
     """What is known of one model, and what bnopt says to it without TensorFlow and data."""
     import bnopt
 
-    program = row.program
-    bound = dict(saved.set_inputs) if program.repair == "set-inputs" else {}
+    inputs = {value.name for value in onnx.load(path).graph.input}
+    bound = {name: value for name, value in saved.set_inputs.items() if name in inputs}
     findings = bnopt.check(path).findings
     folded = bnopt.fold(path, set_inputs=bound, allow=("all",), validate=False).summary
     return {
@@ -59,8 +59,7 @@ def _entry(row: Row, saved: Saved, path: Path) -> dict[str, Any]:
         "group": program.group,
         "what": program.what,
         "right": program.mistake is None,
-        "saved_as": row.kind,
-        "source_codes": sorted(row.export.findings),
+        "saved_as": saved.kind,
         "repair": program.repair,
         "set_inputs": bound,
         "errors": sorted({f.code for f in findings if f.severity == "error"}),

@@ -131,7 +131,7 @@ def main() -> int:
     if asked.models:
         from _zoo_models import keep
 
-        keep(found, asked.store, asked.models)
+        keep(asked.store, asked.models)
     return int(any(report.failures(row) for row in found))
 
 
