@@ -175,13 +175,14 @@ def summary(rows: Sequence[Row]) -> list[str]:
     wrong = [row for row in rows if row.program.mistake is not None]
     clean = sum(not (row.export.error or row.export.errors) for row in right)
     caught = sum(bool(set(row.program.codes) & set(row.export.findings)) for row in wrong)
+    stopped = sum("error" in map(row.export.findings.get, row.program.codes) for row in wrong)
     delivered = [row.delivered for row in rows if row.delivered is not None]
     folded, of = (sum(getattr(one, name) for one in delivered) for name in ("folded", "found"))
     off = max((value for row in rows for value in row.off.values()), default=0.0)
     bad = {row.name: why for row in rows if (why := failures(row))}
     return [
         f"- {len(right)} right programs: {clean} without an error.",
-        f"- {len(wrong)} wrong programs: {caught} caught.",
+        f"- {len(wrong)} wrong programs: {caught} caught, {stopped} of them as an error.",
         f"- {len(delivered)} models delivered: {folded} of {of} batch norms folded.",
         f"- Largest error against TensorFlow: {off:.1e} of its largest output.",
         f"- Rows that pass: {len(rows) - len(bad)} of {len(rows)}.",
@@ -208,7 +209,8 @@ programs are, and taken through `bnopt export`.
 
 {summary}
 
-How to read the tables: *check* is `right`, or the finding that names the mistake. *repair* is what
+How to read the tables: *check* is `right`, or the finding that names the mistake, of the export or
+of `bnopt check` with 256 training images. *repair* is what
 undoes a mistake after the export: `calibrate` takes statistics from 256 training images,
 `set-inputs` binds `is_training`, `export` says that the export itself has done it, `none` that
 nothing does but to export another tower. *folded* counts the batch norms of the model that is

@@ -159,7 +159,7 @@ def test_the_summary_counts_and_names() -> None:
     bad = replace(WRONG, export=replace(WRONG.export, findings={}))
     assert summary([RIGHT, WRONG, bad]) == [
         "- 1 right programs: 1 without an error.",
-        "- 2 wrong programs: 1 caught.",
+        "- 2 wrong programs: 1 caught, 1 of them as an error.",
         "- 3 models delivered: 9 of 9 batch norms folded.",
         "- Largest error against TensorFlow: 2.0e-07 of its largest output.",
         "- Rows that pass: 2 of 3.",
