@@ -18,9 +18,10 @@ from types import TracebackType
 import onnx_ir as ir
 
 from bnopt.errors import InternalError, SaveError, UsageError
-from bnopt.io.check import checker_complaint, one_line, root_cause
+from bnopt.io.check import checker_complaint, root_cause
 from bnopt.io.serialize import INLINE_LIMIT, goes_outside, tensor_bytes, to_bytes
 from bnopt.io.stale import stale_data_files
+from bnopt.io.target import check_target, save_error
 from bnopt.io.tensors import slots
 
 
@@ -112,7 +113,9 @@ def stage(
         InternalError: `must_check`, and the checker rejects the result.
     """
     target = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symbolic links
-    _check_target(target)
+    if target.suffix.lower() != ".onnx":
+        raise UsageError(f"the output {target} must end in .onnx")
+    check_target(target)
     temporary: Path | None = None
     data_path: Path | None = None
     try:
@@ -136,34 +139,6 @@ def stage(
             raise save_error(target, root_cause(error)) from error
         raise
     return StagedModel(temporary, target, data_path)
-
-
-def save_error(target: Path, error: BaseException) -> SaveError:
-    """One line for what went wrong while writing `target`."""
-    reason = error.strerror if isinstance(error, OSError) else None
-    return SaveError(f"cannot write {target}: {reason or one_line(error)[:300]}")
-
-
-def _check_target(target: Path) -> None:
-    if target.suffix.lower() != ".onnx":
-        raise UsageError(f"the output {target} must end in .onnx")
-    try:
-        if not target.parent.is_dir():
-            raise SaveError(f"cannot write {target}: there is no folder {target.parent}")
-        status = target.lstat()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise save_error(target, error) from error
-    except ValueError as error:
-        raise SaveError(f"cannot write {target!s}: {error}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise SaveError(f"cannot write {target}: it is a directory")
-    if stat.S_ISLNK(status.st_mode):
-        # Renaming over a link would leave the file it points to as it was.
-        raise SaveError(f"cannot write {target}: it is a symbolic link; name the file itself")
-    if not stat.S_ISREG(status.st_mode):
-        raise SaveError(f"cannot write {target}: it is not a regular file")
 
 
 def _wants_data_file(model: ir.Model, external_data: bool | None) -> bool:

@@ -8,7 +8,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from bnopt.errors import SaveError
+from bnopt.io.target import check_target, save_error
 from bnopt.report.html.page import Shown, page
 
 
@@ -46,36 +46,6 @@ def write(
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise _save_error(target, error) from error
+            raise save_error(target, error) from error
         raise
     return target
-
-
-def check_target(path: str | os.PathLike[str]) -> None:
-    """Refuse a target that cannot be written, before any work is done.
-
-    Raises:
-        SaveError: As for `write`.
-    """
-    target = Path(os.path.abspath(path))  # noqa: PTH100 - as above
-    try:
-        if not target.parent.is_dir():
-            raise SaveError(f"cannot write {target}: there is no folder {target.parent}")
-        mode = target.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _save_error(target, error) from error
-    except ValueError as error:
-        raise SaveError(f"cannot write {target!s}: {error}") from error
-    if stat.S_ISDIR(mode):
-        raise SaveError(f"cannot write {target}: it is a directory")
-    if stat.S_ISLNK(mode):
-        # Renaming over a link would leave the file it points to as it was.
-        raise SaveError(f"cannot write {target}: it is a symbolic link; name the file itself")
-    if not stat.S_ISREG(mode):
-        raise SaveError(f"cannot write {target}: it is not a regular file")
-
-
-def _save_error(target: Path, error: OSError) -> SaveError:
-    return SaveError(f"cannot write {target}: {error.strerror or error}")
