@@ -43,9 +43,7 @@ def fold(graph_def: Any, outputs: Iterable[str]) -> Any:
         if not tensor.startswith("^")
     }
     wanted = {name for name in wanted & constant if nodes[name].op != "Const"}
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name="")
+    graph = graphs.imported(graph_def)
     with tf.compat.v1.Session(graph=graph, config=library.session_config()) as session:
         values = session.run({name: f"{name}:0" for name in wanted if _is_plain(graph, name)})
     copy = type(graph_def)()

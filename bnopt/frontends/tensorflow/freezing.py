@@ -115,7 +115,7 @@ def cut(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -
         if nodes[graphs.node_name(tensor)].op not in ("Placeholder", "PlaceholderV2")
     }
     if inner:
-        graph = _imported(graph_def)
+        graph = graphs.imported(graph_def)
         for name, tensor in inner.items():
             found = graph.get_tensor_by_name(tensor)
             if len(found.op.outputs) != 1:
@@ -165,7 +165,7 @@ def freeze(graph_def: Any, outputs: Mapping[str, str], values: Mapping[str, NDAr
         frozen = tf.compat.v1.graph_util.convert_variables_to_constants(
             _Values(values), graph_def, names
         )
-        _imported(frozen)
+        graphs.imported(frozen)
     except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         raise ExecutionError(f"the graph cannot be frozen: {one_line(error)}") from None
     return frozen
@@ -184,7 +184,7 @@ def separate(
     graph: Any = None
     for name, tensor in outputs.items():
         if tensor in taken:
-            graph = graph or _imported(graph_def)
+            graph = graph or graphs.imported(graph_def)
             dtype = graph.get_tensor_by_name(tensor).dtype.as_datatype_enum
             node = graph_def.node.add(name=f"bnopt_output_{len(fresh)}", op="Identity")
             node.input.append(tensor)
@@ -193,11 +193,3 @@ def separate(
         taken.add(tensor)
         fresh[name] = tensor
     return graph_def, fresh
-
-
-def _imported(graph_def: Any) -> Any:
-    tf = library.load("tensorflow")
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name="")
-    return graph

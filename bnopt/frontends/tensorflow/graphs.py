@@ -56,6 +56,15 @@ def bare(graph_def: Any) -> Any:
     return graph_def
 
 
+def imported(graph_def: Any) -> Any:
+    """A `tf.Graph` of its own with the nodes of a GraphDef, under their names."""
+    tf = library.load("tensorflow")
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(graph_def, name="")
+    return graph
+
+
 def subgraph(graph_def: Any, tensors: Iterable[str]) -> Any:
     """A copy with only what tensors depend on, with every function and the versions."""
     names = ancestors(nodes_by_name(graph_def), map(node_name, tensors))

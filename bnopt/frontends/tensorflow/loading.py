@@ -121,9 +121,7 @@ def _frozen(path: Path, wanted: Wanted) -> Loaded:
             f"{path}: not frozen: it names variables ('{unfrozen[0]}' and {len(unfrozen) - 1} "
             "more) but has no values; give the checkpoint or a SavedModel"
         )
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name="")
+    graph = graphs.imported(graph_def)
     ends = endpoints.of_graph(graph, wanted, trained=False)
     tensors = [*ends.inputs.values(), *ends.outputs.values()]
     values = _former_variables(graph_def)

@@ -72,9 +72,7 @@ def recompose(graph_def: Any) -> Any:
     if not found:
         return graph_def
     tf = library.load("tensorflow")
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(graph_def, name="")
+    graph = graphs.imported(graph_def)
     wanted = {tensor for written in found.values() for tensor in written.operands}
     with tf.compat.v1.Session(graph=graph, config=library.session_config()) as session:
         values = session.run({tensor: _output(tensor) for tensor in sorted(wanted)})

@@ -8,7 +8,7 @@ import numpy as np
 
 from bnopt.errors import ExecutionError, LoadError
 from bnopt.frontends.records import Reference
-from bnopt.frontends.tensorflow import library
+from bnopt.frontends.tensorflow import graphs, library
 from bnopt.runtime import feeds
 from bnopt.runtime.interface import TensorInfo, numpy_dtype
 from bnopt.runtime.messages import one_line
@@ -51,9 +51,8 @@ def compute(
     notes: list[str] = []
     found: list[Reference] = []
     refusal = ""
-    graph = tf.Graph()
+    graph = graphs.imported(with_wide_sums(graph_def))
     with graph.as_default():
-        tf.import_graph_def(with_wide_sums(graph_def), name="")
         # Not the tensors themselves: grappler does not touch a node whose output is fetched.
         fetches = {
             name: tf.identity(graph.get_tensor_by_name(tensor)) for name, tensor in outputs.items()

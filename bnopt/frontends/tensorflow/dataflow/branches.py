@@ -9,13 +9,13 @@ Source: TensorFlow, core/ops/control_flow_ops.cc and core/common_runtime/executo
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bnopt.frontends.tensorflow.dataflow.constants import truth
 from bnopt.frontends.tensorflow.dataflow.graph import Graph, Tensor
 from bnopt.frontends.tensorflow.dataflow.sources import MERGES, SELECTS, SWITCHES
+from bnopt.frontends.tensorflow.graphs import imported
 
 _NEXT = frozenset(("NextIteration", "RefNextIteration"))
 
@@ -114,7 +114,7 @@ def _selects(graph_def: Any) -> list[str]:
                 found[name] = yes if value else no
     if not found:
         return []
-    shapes = _imported(graph_def)
+    shapes = imported(graph_def)
     done: list[str] = []
     for name, tensor in found.items():
         node = graph.nodes[name]
@@ -125,11 +125,3 @@ def _selects(graph_def: Any) -> list[str]:
             _to_identity(node, tensor)
             done.append(name)
     return done
-
-
-def _imported(graph_def: Any) -> Any:
-    tensorflow: Any = importlib.import_module("tensorflow")
-    graph = tensorflow.Graph()
-    with graph.as_default():
-        tensorflow.import_graph_def(graph_def, name="")
-    return graph
