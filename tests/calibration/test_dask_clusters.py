@@ -102,7 +102,8 @@ def test_no_scheduler_there(address: str) -> None:
     with pytest.raises(UsageError, match=f"^no dask scheduler at '{address}': .") as caught:
         DaskEngine(address, patience=2).__enter__()
     assert "\n" not in caught.value.message
-    assert time.monotonic() - start < 8
+    # Without `patience` it is dask's own time limit that ends it, 30 s; a busy machine takes 10.
+    assert time.monotonic() - start < 25
 
 
 @pytest.mark.slow
