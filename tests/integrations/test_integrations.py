@@ -79,13 +79,11 @@ def test_keras_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     np.savez(tmp_path / "samples.npz", image=x)
     result = example("keras_export").export(model, tmp_path / "samples.npz", tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").exists()
-    # Keras has folded it already, and bnopt says so.
+    # Keras has folded it already; its statistics are random, and that shows in the data.
     assert result.summary.found == 0
-    assert "unrecoverable" in capsys.readouterr().out
-    expected = np.asarray(model(x[:4], training=False))
-    np.testing.assert_allclose(
-        answers(tmp_path / "out.onnx", x[:4]), expected, rtol=1e-4, atol=1e-4
-    )
+    assert "unusual-output" in capsys.readouterr().out
+    found, expected = answers(tmp_path / "out.onnx", x[:4]), model(x[:4], training=False)
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-4)
 
 
 def test_pytest_suite(tmp_path: Path) -> None:
