@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from bnopt.api.auditing import check, inspect
 from bnopt.api.calibrating import calibrate
 from bnopt.api.folding import fold as fold_model
 from bnopt.delivery import Clock, Progress, silent
 from bnopt.errors import RefusalError, UsageError
 from bnopt.findings import REPAIRABLE, Finding
 from bnopt.frontends.dispatch import convert
+from bnopt.frontends.records import none_ever_moved
 from bnopt.gates import stop_on, stop_on_difference
 from bnopt.remedy import BATCH_MODES
 from bnopt.results import CalibrateResult, ExportResult, Timings
@@ -23,15 +25,15 @@ from bnopt.source import Source
 
 if TYPE_CHECKING:
     from bnopt.evidence import Agreement
-    from bnopt.frontends.records import Converted, Variable
+    from bnopt.frontends.records import Converted
     from bnopt.passes.outcome import Lower
     from bnopt.remedy import TrainingMode
     from bnopt.results import FoldResult
     from bnopt.runtime.data import DataSource
 
 
-_STATISTICS = frozenset({"moving_mean", "moving_variance", "shadow"})
-"""Roles of variables that hold what inference normalises with."""
+_BATCHWISE = BATCH_MODES | {"batch-dependence"}
+"""One thing, as the graph, the model and its outputs show it: allowing one allows the others."""
 
 
 def export(
@@ -93,7 +95,7 @@ def export(
         SaveError: The result cannot be written.
         UsageError: Arguments that contradict each other or do not fit the source.
     """
-    from bnopt.graph.types import uses_half
+    from bnopt.graph.types import half_outputs
     from bnopt.runtime.data import read_again
 
     tell = progress or silent
@@ -103,6 +105,8 @@ def export(
     if target is not None and not target.absolute().parent.is_dir():
         raise UsageError(f"no such folder: '{target.parent}'")
     data = read_again(data)
+    if _BATCHWISE & {*allow}:
+        allow = (*allow, *_BATCHWISE)
     clock = Clock()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bnopt-")))
@@ -120,7 +124,7 @@ def export(
             set_inputs=set_inputs,
         )
         result = _converted(source, converted, clock.lap())
-        half = uses_half(result.model)
+        half = half_outputs(result.model)
         repairing = data is not None and training_mode == "eval" and fold
         # Fold puts batch norms into inference mode, or says why it cannot.
         left_to_fold = BATCH_MODES if training_mode == "eval" and fold else frozenset[str]()
@@ -149,6 +153,10 @@ def export(
             )
             calibration = calibration or folded.calibration
             result = replace(result, model=folded.model, fold=folded, calibration=calibration)
+        else:
+            found = _unjudged(inspect(path).findings, converted.judged)
+            result = replace(result, findings=(*result.findings, *_unsaid(found, result)))
+            stop_on(result.findings, allow, result)
         clock.lap()
         tell("save", 0, 1)
         from bnopt import io
@@ -161,6 +169,10 @@ def export(
             shown = staged.path if calibration is None else converted.path
             result = replace(result, agreement=_agreement(shown, converted, providers, half))
             stop_on_difference(result)
+            # Whatever the graph looks like: an answer must not hang on its neighbours.
+            seen = check(staged.path, select=["batch-dependence"], provider=_first(providers))
+            result = replace(result, findings=(*result.findings, *_unsaid(seen.findings, result)))
+            stop_on(seen.findings, allow, result)
         timings = replace(result.timings, validate=clock.lap(), save=save_seconds)
         written = None if target is None else staged.commit()
         return replace(result, output=written, timings=timings)
@@ -212,7 +224,7 @@ def _calibrated(
         converted.path,
         data,
         output=path,
-        provider=providers[0] if providers else "cpu",
+        provider=_first(providers),
         assume_never_updated=none_ever_moved(converted.variables),
         progress=tell,
     )
@@ -225,16 +237,6 @@ def _calibrated(
             result=result,
         )
     return found
-
-
-def none_ever_moved(variables: Sequence[Variable]) -> bool:
-    """Whether every moving statistic is known to hold its initial value.
-
-    If one has moved, gamma and beta of its batch norm cannot be told from merged constants, and an
-    assumption about the whole model would be wrong for it.
-    """
-    known = [variable.initial for variable in variables if variable.role in _STATISTICS]
-    return bool(known) and all(known)
 
 
 def _fold(
@@ -264,6 +266,12 @@ def _fold(
     return replace(folded, findings=_unjudged(folded.findings, judged))
 
 
+def _unsaid(findings: Iterable[Finding], result: ExportResult) -> list[Finding]:
+    """Findings whose code the source has not been told of."""
+    told = {one.code for one in result.findings}
+    return [one for one in findings if one.code not in told]
+
+
 def _unjudged(
     findings: Sequence[Finding], judged: Mapping[str, frozenset[str]]
 ) -> tuple[Finding, ...]:
@@ -272,10 +280,13 @@ def _unjudged(
 
 
 def _agreement(
-    path: Path, converted: Converted, providers: Sequence[str], half: bool
+    path: Path, converted: Converted, providers: Sequence[str], half: Collection[str]
 ) -> tuple[Agreement, ...]:
     from bnopt.judge.agreement import agreement
 
     references = [(one.batch, one.feeds, one.outputs) for one in converted.references]
-    provider = providers[0] if providers else "cpu"
-    return agreement(path, references, half=half, provider=provider)
+    return agreement(path, references, half=half, provider=_first(providers))
+
+
+def _first(providers: Sequence[str]) -> str:
+    return providers[0] if providers else "cpu"

@@ -62,6 +62,11 @@ from bnopt.errors import RefusalError
     "statistics are repaired, as by calibrate.",
 )
 @click.option(
+    "--keep-overridable",
+    is_flag=True,
+    help="Keep what depends on initializers that are graph inputs too.",
+)
+@click.option(
     "--lower",
     type=click.Choice(["keep", "mul-add", "depthwise-conv"]),
     default="keep",
@@ -86,6 +91,7 @@ def command(
     data: str | None,
     preprocess: str | None,
     training_mode: Literal["refuse", "eval"],
+    keep_overridable: bool,
     lower: Literal["keep", "mul-add", "depthwise-conv"],
     providers: tuple[str, ...],
     no_validate: bool,
@@ -120,6 +126,7 @@ def command(
                 allow=allow,
                 data=data_of(data, preprocess),
                 training_mode=training_mode,
+                keep_overridable=keep_overridable,
                 lower=lower,
                 providers=providers,
                 validate=not no_validate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Kind: TypeAlias = Literal["saved-model", "keras", "frozen-graph", "checkpoint", "torch"]
+
+
+_STATISTICS = frozenset({"moving_mean", "moving_variance", "shadow"})
+"""Roles of variables that hold what inference normalises with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,16 @@ class Variable:
     initial: bool | None
     low: float
     high: float
+
+
+def none_ever_moved(variables: Sequence[Variable]) -> bool:
+    """Whether every moving statistic is known to hold its initial value.
+
+    If one has moved, gamma and beta of its batch norm cannot be told from merged constants, and an
+    assumption about the whole model would be wrong for it.
+    """
+    known = [variable.initial for variable in variables if variable.role in _STATISTICS]
+    return bool(known) and all(known)
 
 
 @dataclass(frozen=True, slots=True)

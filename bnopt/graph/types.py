@@ -99,10 +99,28 @@ def _produced(graph: ir.Graph) -> Iterator[ir.Value]:
                 yield from _produced(body)
 
 
-def uses_half(model: ir.Model) -> bool:
-    """Whether a model computes in half precision anywhere in its main graph."""
-    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-    casts = (node.attributes.get("to") for node in model.graph if node.op_type == "Cast")
-    if any(to is not None and to.as_int() in half for to in casts):
+_HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
+
+def half_outputs(model: ir.Model) -> set[str]:
+    """Names of the outputs that a value in half precision has a part in."""
+    touched: set[ir.Value | None] = {
+        value
+        for value in (*model.graph.inputs, *model.graph.initializers.values())
+        if value.dtype in _HALF
+    }
+    for node in model.graph:
+        if _makes_half(node) or not touched.isdisjoint(node.inputs):
+            touched.update(node.outputs)
+    return {output.name or "" for output in model.graph.outputs if output in touched}
+
+
+def _makes_half(node: ir.Node) -> bool:
+    """Whether a node's results, or values in its bodies, are in half precision."""
+    to = node.attributes.get("to") if node.op_type == "Cast" else None
+    if to is not None and to.as_int() in _HALF:
         return True
-    return any(value.dtype in half for value in model.graph.initializers.values())
+    if any(value.dtype in _HALF for value in node.outputs):
+        return True
+    bodies = [graph for one in node.attributes.values() for graph in attribute_graphs(one)]
+    return any(_makes_half(inner) for graph in bodies for inner in graph)

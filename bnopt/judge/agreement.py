@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from bnopt.evidence import Agreement
+from bnopt.judge.compare import is_float
 from bnopt.runtime.process import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,7 +34,7 @@ def agreement(
     path: Path,
     references: Sequence[tuple[int, Arrays, Arrays]],
     *,
-    half: bool = False,
+    half: Collection[str] = (),
     provider: str = "cpu",
     timeout: float = 600.0,
 ) -> tuple[Agreement, ...]:
@@ -42,7 +43,7 @@ def agreement(
     Args:
         path: The model.
         references: Batch size, feeds by input name, expected outputs by output name.
-        half: Whether half precision is used inside.
+        half: Outputs that half precision has a part in.
         provider: `cpu` or `cuda`.
         timeout: Seconds.
 
@@ -62,16 +63,21 @@ def agreement(
     for (batch, _, wanted), results in zip(
         references, cast("SessionRun", run).outputs, strict=True
     ):
-        found += [_compare(batch, name, results[name], wanted[name], half) for name in wanted]
+        found += [
+            _compare(batch, name, results[name], wanted[name], name in half) for name in wanted
+        ]
     return tuple(found)
 
 
 def _compare(
     batch: int, name: str, found: NDArray[Any], wanted: NDArray[Any], half: bool
 ) -> Agreement:
-    mine, theirs = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
-    if mine.shape != theirs.shape:
+    if found.shape != wanted.shape:
         return Agreement(batch, name, float("nan"), float("nan"), 0.0, False)
+    if found.dtype.kind in "OSU":
+        differ = int(np.sum(_texts(found) != _texts(wanted)))
+        return Agreement(batch, name, float(differ), float(differ), 0.0, not differ)
+    mine, theirs = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
     # Equal infinities, and NaN beside NaN, are no difference; all else that is not finite is one.
     same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
     with np.errstate(invalid="ignore"):
@@ -79,6 +85,13 @@ def _compare(
     largest = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0))
     worst = float(error.max(initial=0.0))
     share = HALF_SHARE if half or found.dtype.itemsize <= 2 else SHARE
-    tolerance = share * largest
+    # A class or a count that is off by one is another class or count.
+    tolerance = share * largest if is_float(found) else 0.0
     relative = worst / largest if largest else worst
     return Agreement(batch, name, worst, relative, tolerance, bool(worst <= tolerance))
+
+
+def _texts(array: NDArray[Any]) -> NDArray[Any]:
+    """Strings, which TensorFlow gives as bytes."""
+    decoded = [one.decode() if isinstance(one, bytes) else str(one) for one in array.reshape(-1)]
+    return np.array(decoded, object).reshape(array.shape)

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from cli_runner import bnopt
 from frontends.tf_models import built, shared_worker
-from graphs import conv_bn, normal, run
+from graphs import conv_bn, model, normal, run
 from report_records import INFO
 
 import bnopt as library
 from bnopt import io
-from bnopt.api.exporting import none_ever_moved
 from bnopt.errors import DependencyError, LoadError, UsageError
 from bnopt.evidence import Agreement
 from bnopt.findings import Finding
-from bnopt.frontends.records import Variable
-from bnopt.judge.agreement import agreement
+from bnopt.frontends.records import Variable, none_ever_moved
+from bnopt.graph.types import half_outputs
+from bnopt.judge.agreement import _compare, agreement
 from bnopt.report import json, terminal
 from bnopt.results import ExportResult, Timings
 from bnopt.source import Source
@@ -47,7 +48,7 @@ def test_agreement_is_measured_per_batch_and_output(tmp_path: Path) -> None:
     assert good.max_rel < 1e-5
     assert (bad.batch, bad.ok) == (8, False)
     assert bad.max_rel == pytest.approx(0.01, rel=0.05)
-    assert agreement(path, references, half=True)[1].ok
+    assert agreement(path, references, half=["y"])[1].ok
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -57,6 +58,39 @@ def test_what_is_not_finite_differs(tmp_path: Path, value: float) -> None:
     y[0, 0, 0, 0] = value
     [one] = agreement(written(tmp_path), [(1, {"x": x}, {"y": y})])
     assert not one.ok
+
+
+@pytest.mark.parametrize(("wanted", "ok"), [([7, 21840], True), ([6, 21840], False)])
+def test_whole_numbers_are_the_same_or_differ(wanted: list[int], ok: bool) -> None:
+    found = np.array([7, 21840])
+    for dtype in (np.int64, np.uint16):
+        assert _compare(1, "y", found.astype(dtype), np.array(wanted, dtype), half=True).ok is ok
+
+
+@pytest.mark.parametrize(("wanted", "ok"), [([b"cat", b"dog"], True), ([b"cat", b"cow"], False)])
+def test_texts_are_the_same_or_differ(wanted: list[bytes], ok: bool) -> None:
+    found = np.array(["cat", "dog"], object)
+    assert _compare(1, "y", found, np.array(wanted, object), half=False).ok is ok
+
+
+def test_only_what_half_precision_reaches_is_allowed_its_rounding() -> None:
+    text = """g (float[N,4] x) => (float[N,4] y, float[N,4] z, float[N,4] u) {
+        h = Cast<to = 10>(x)
+        y = Cast<to = 1>(h)
+        z = Relu(x)
+        u = Add(z, y)
+    }"""
+    assert half_outputs(ir.from_proto(model(text))) == {"y", "u"}
+    body = """g (float[N,4] x, bool c) => (float[N,4] y, float[N,4] z) {{
+        y = If(c) <
+            then_branch = t () => (float[N,4] a) {{ {} }},
+            else_branch = e () => (float[N,4] b) {{ b = Relu(x) }}
+        >
+        z = Relu(x)
+    }}"""
+    inside = body.format("h = Cast<to = 10>(x) a = Cast<to = 1>(h)")
+    assert half_outputs(ir.from_proto(model(inside))) == {"y"}
+    assert half_outputs(ir.from_proto(model(body.format("a = Neg(x)")))) == set()
 
 
 def test_another_shape_differs(tmp_path: Path) -> None:

@@ -138,6 +138,27 @@ def test_statistics_that_are_read_are_refused(tmp_path):
         )
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32"])
+def test_whole_numbers_are_divided_downwards(convert, dtype):
+    model = convert("division", dtype=dtype, tolerance=0 if dtype != "float32" else 1e-5)
+    assert ("Mod" in operators(model)) == (dtype != "float32")
+
+
+@pytest.mark.parametrize("what", ["a logarithm", "far", "near"])
+def test_inputs_of_the_references_are_such_that_outputs_vary(what):
+    outputs, notes = built("reference_of", what)
+    assert notes == []
+    for output in outputs:
+        assert np.isfinite(output).all()
+        assert np.ptp(output) > 0
+
+
+def test_outputs_that_say_nothing_are_told():
+    outputs, [note] = built("reference_of", "dead")
+    assert not any(output.any() for output in outputs)
+    assert note.startswith("output 'y' is not finite, or one number everywhere")
+
+
 def test_sums_of_the_references_are_exact():
     found, exact = built("large_mean_reference")
     np.testing.assert_allclose(found, exact, rtol=1e-6)

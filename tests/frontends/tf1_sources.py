@@ -126,3 +126,55 @@ def checkpoint(folder: str, *, only_trainable: bool = False, **kwargs):
     with graph.as_default(), session:
         saved = tf1.trainable_variables() if only_trainable else None
         return tf1.train.Saver(saved).save(session, f"{folder}/model.ckpt", global_step=7)
+
+
+def flag_in_a_variable(folder: str, *, value: bool, resource: bool):
+    """A checkpoint of a graph whose switch between training and inference is a variable."""
+    import tensorflow as tf
+
+    tf1 = tf.compat.v1
+    if not resource:
+        # A function of TensorFlow 2's conditionals cannot write to a reference variable.
+        tf1.disable_control_flow_v2()
+    with tf1.Graph().as_default(), tf1.variable_scope("net", use_resource=resource):
+        x = tf1.placeholder(tf.float32, [None, CHANNELS], "x")
+        flag = tf1.get_variable("is_training", initializer=True, trainable=False)
+        found = {
+            name: tf1.get_variable(name, initializer=array, trainable=False)
+            for name, array in parameters().items()
+        }
+        mean, variance = found["moving_mean"], found["moving_variance"]
+
+        def training():
+            batch = tf.nn.moments(x, [0])
+            pairs = zip((mean, variance), batch, strict=True)
+            updates = [tf1.assign_sub(one, (one - new) * 0.1) for one, new in pairs]
+            with tf.control_dependencies(updates):
+                return [tf.identity(one) for one in batch]
+
+        def inference():
+            return [tf.identity(mean), tf.identity(variance)]
+
+        statistics = tf1.cond(flag, training, inference)
+        tf1.enable_control_flow_v2()
+        y = tf.nn.batch_normalization(x, *statistics, found["beta"], found["gamma"], 1e-3)
+        tf.identity(y, name="y")
+        with tf1.Session() as session:
+            session.run(tf1.global_variables_initializer())
+            flag.load(value, session)
+            mean.load(mean.eval(session) + 0.5, session)
+            return tf1.train.Saver().save(session, f"{folder}/model.ckpt") + ".meta"
+
+
+def unused_input(folder: str):
+    """A SavedModel with a signature of which one input decides nothing."""
+    import tensorflow as tf
+
+    tf1 = tf.compat.v1
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        x, unused = (tf1.placeholder(tf.float32, [None, 3], name) for name in ("x", "unused"))
+        switch = tf1.placeholder(tf.bool, name="is_training")
+        y = tf.where(switch, x + 1.0, x * 2.0)
+        ends = {"x": x, "unused": unused, "is_training": switch}
+        tf1.saved_model.simple_save(session, folder, ends, {"y": y})
+    return folder

@@ -14,7 +14,7 @@ def converted(build: str, path: str, **settings: object) -> list[tuple[np.ndarra
     """Convert a graph, and run it in TensorFlow and as ONNX.
 
     Args:
-        build: `global`, `fused`, `written_out` or `decoy`.
+        build: `global`, `fused`, `written_out`, `decoy` or `division`.
         path: Of the ONNX model.
         **settings: Of the graph.
 
@@ -23,7 +23,7 @@ def converted(build: str, path: str, **settings: object) -> list[tuple[np.ndarra
     """
     import tensorflow as tf
 
-    from bnopt.frontends.tensorflow import constants, convert, recompose, references
+    from bnopt.frontends.tensorflow import constants, convert, division, recompose, references
     from bnopt.frontends.tensorflow.handlers import HANDLERS
     from bnopt.runtime import session
 
@@ -32,12 +32,14 @@ def converted(build: str, path: str, **settings: object) -> list[tuple[np.ndarra
         "fused": fused,
         "written_out": written_out,
         "decoy": decoy,
+        "division": divided,
     }
     graph_def = builders[build](tf, **settings)
     inputs, outputs = {"images": "images:0"}, {"y": "y:0"}
     found, _ = references.compute(graph_def, inputs, outputs, (1, 8))
     graph_def = constants.fold(recompose.recompose(graph_def), ["images:0", "y:0"])
-    convert.to_onnx(graph_def, inputs, outputs, opset=17, handlers=HANDLERS, path=Path(path))
+    handlers = {**HANDLERS, **division.HANDLERS}
+    convert.to_onnx(graph_def, inputs, outputs, opset=17, handlers=handlers, path=Path(path))
     results = session.run(path, [reference.feeds for reference in found]).outputs
     return [
         (reference.outputs["y"], result["y"])
@@ -155,6 +157,35 @@ def decoy(tf, *, what: str):
             shift = beta - mean * tf.reduce_mean(x)
         tf.identity(tf.cast(x * inverse + shift, tf.float32), name="y")
     return graph.as_graph_def()
+
+
+def divided(tf, *, dtype: str):
+    """Quotients and remainders of numbers of both signs."""
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(tf.float32, [None, 50], name="images")
+        x = tf.cast(images * 10.0, dtype)
+        parts = [x // 4, x % 5, x // -3, x % -7]
+        tf.stack([tf.cast(part, tf.float32) for part in parts], axis=1, name="y")
+    return graph.as_graph_def()
+
+
+def reference_of(what: str) -> tuple[list[np.ndarray], list[str]]:
+    """Outputs of the references of a function that normal numbers say nothing of, and the notes."""
+    import tensorflow as tf
+
+    from bnopt.frontends.tensorflow import references
+
+    functions = {
+        "a logarithm": tf.math.log,
+        "far": lambda x: tf.nn.relu(x - 8.0),
+        "dead": lambda x: tf.nn.relu(x - 1000.0),
+        "near": tf.nn.relu,
+    }
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 40], name="x")
+        tf.identity(functions[what](x), name="y")
+    found, notes = references.compute(graph.as_graph_def(), {"x": "x:0"}, {"y": "y:0"}, [1, 8])
+    return [one.outputs["y"] for one in found], notes
 
 
 def operators_of_rank(rank: int | None, rank_of_constants: int) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from bnopt.frontends.records import Converted, Reference
 from bnopt.frontends.tensorflow import (
     constants,
+    division,
+    flags,
     freezing,
     graphs,
+    handlers,
     inspection,
     library,
     loading,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bnopt.frontends.tensorflow.endpoints import Wanted
-
-_HERE = "bnopt.frontends.tensorflow"
 
 
 def convert(
@@ -62,10 +61,12 @@ def convert(
     loaded = loading.load(source, wanted, Path(folder))
     if initial_values is not None:
         loaded.initial_values = dict(initial_values)
+    settings = flags.assign(loaded, settings)
     bound = freezing.values_of(loaded.graph_def, loaded.inputs, settings)
     findings, variables = inspection.inspect(loaded, bound)
     graph_def, inputs = freezing.set_inputs(loaded.graph_def, loaded.inputs, bound)
     graph_def = graphs.subgraph(graph_def, loaded.outputs.values())
+    graph_def = flags.settle(graph_def, loaded.values)
     graph_def, done = surgery.to_inference(graph_def, inputs, loaded.outputs)
     notes = [*loaded.notes, *done]
     graph_def = freezing.cut(graph_def, inputs, loaded.outputs)
@@ -74,17 +75,19 @@ def convert(
     for name in [name for name, tensor in inputs.items() if tensor.partition(":")[0] not in there]:
         notes.append(f"input '{name}' is left out: no output depends on it")
         del inputs[name]
+    drawn = [node.name for node in frozen.node if any(part in node.op for part in constants.RANDOM)]
+    if drawn:
+        notes.append(f"'{drawn[0]}' draws random numbers, so that no two runs need to agree")
     frozen, outputs = freezing.separate(frozen, inputs, loaded.outputs)
     computed, skipped = references.compute(frozen, inputs, outputs, batch_sizes)
     frozen = recompose.recompose(frozen)
     frozen = constants.fold(frozen, [*inputs.values(), *outputs.values()])
-    handlers = _optional("handlers")
     taken = conversion.to_onnx(
         frozen,
         inputs,
         outputs,
         opset=opset,
-        handlers=handlers.HANDLERS if handlers else {},
+        handlers={**handlers.HANDLERS, **division.HANDLERS},
         path=path,
     )
     return Converted(
@@ -109,8 +112,3 @@ def _framework() -> str:
     versions = {"tensorflow": library.load("tensorflow").__version__}
     versions["tf2onnx"] = metadata.version("tf2onnx")
     return ", ".join(f"{name} {versions[name]}" for name in packages)
-
-
-def _optional(module: str) -> Any:
-    name = f"{_HERE}.{module}"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 # Results larger than this stay computations, if they are larger than what they are made of.
 _LARGE = 1_000_000
-_PARTS = ("Random", "Quant", "TensorList", "Call", "Queue", "Table")
+RANDOM = ("Random", "TruncatedNormal", "Multinomial", "Rng")
+"""Parts of the names of operators that draw random numbers."""
+
+_PARTS = (*RANDOM, "Quant", "TensorList", "Call", "Queue", "Table")
 _KEPT = frozenset(
     "Enter Exit Switch Merge NextIteration LoopCond If StatelessIf While StatelessWhile Case "
     "StatelessCase Print PrintV2 Assert".split()

@@ -112,7 +112,8 @@ def cut(graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -
     inner = {
         name: tensor
         for name, tensor in inputs.items()
-        if nodes[graphs.node_name(tensor)].op not in ("Placeholder", "PlaceholderV2")
+        if (node := nodes.get(graphs.node_name(tensor))) is not None
+        and node.op not in ("Placeholder", "PlaceholderV2")
     }
     if inner:
         graph = graphs.imported(graph_def)

@@ -14,7 +14,7 @@ from bnopt.runtime.interface import TensorInfo, numpy_dtype
 from bnopt.runtime.messages import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -64,25 +64,57 @@ def compute(
         batch_sizes = [fixed or 1]
     rungs = list(feeds.ladder(infos))
     with tf.compat.v1.Session(graph=graph, config=_config(graph_def)) as session:
+
+        def run(batch: int, sizes: feeds.Sizes, magnitude: feeds.Magnitude) -> Reference:
+            drawn = feeds.generate(infos, batch=batch, magnitude=magnitude, seed=seed, sizes=sizes)
+            feed = _feed(infos, drawn)
+            results = session.run(fetches, {inputs[name]: array for name, array in feed.items()})
+            arrays = {name: np.asarray(value) for name, value in results.items()}
+            return Reference(batch, feed, arrays)
+
         for batch in batch_sizes:
             for sizes in list(rungs):
-                feed = _feed(infos, feeds.generate(infos, batch=batch, seed=seed, sizes=sizes))
                 try:
-                    results = session.run(
-                        fetches, {inputs[name]: array for name, array in feed.items()}
-                    )
+                    tried = (run(batch, sizes, magnitude) for magnitude in feeds.MAGNITUDES)
+                    found.append(_most_telling(tried))
                 except (tf.errors.OpError, ValueError) as error:
                     refusal = refusal or one_line(error)
                     continue
                 rungs = [sizes]
-                arrays = {name: np.asarray(value) for name, value in results.items()}
-                found.append(Reference(batch, feed, arrays))
                 break
             else:
                 notes.append(f"TensorFlow does not take batch size {batch}")
     if not found:
         raise ExecutionError(f"TensorFlow cannot run the model: {refusal}")
+    for name in [name for name in outputs if any(name in _silent(one) for one in found)]:
+        notes.append(
+            f"output '{name}' is not finite, or one number everywhere, for every generated input: "
+            "that it agrees says little"
+        )
     return found, notes
+
+
+def _most_telling(tried: Iterator[Reference]) -> Reference:
+    """The first whose outputs say something; else the first."""
+    first = best = next(tried)
+    while _silent(best):
+        following = next(tried, None)
+        if following is None:
+            return first
+        best = following
+    return best
+
+
+def _silent(reference: Reference) -> list[str]:
+    """Outputs that would agree with much else: with NaN, infinities, or one number everywhere."""
+    found: list[str] = []
+    for name, array in reference.outputs.items():
+        if array.dtype.kind != "f" or not array.size:
+            continue
+        values = array.astype(np.float64)
+        if not np.isfinite(values).all() or (values.size > 1 and not np.ptp(values)):
+            found.append(name)
+    return found
 
 
 def with_wide_sums(graph_def: Any) -> Any:
@@ -132,7 +164,13 @@ def _info(name: str, tensor: Any) -> TensorInfo:
             "what is made of it as an input"
         )
     if tensor.shape.rank is None:
-        raise LoadError(f"input '{name}' has no shape, not even a rank")
+        # TensorFlow 1's `tf.placeholder(tf.bool)`: a switch.
+        if dtype == "bool":
+            return TensorInfo(name, dtype, ())
+        raise LoadError(
+            f"input '{name}' has no shape, not even a rank; bind it with --set-input {name}=VALUE, "
+            "or name what is made of it as an input"
+        )
     return TensorInfo(name, dtype, tuple(tensor.shape.as_list()))
 
 
