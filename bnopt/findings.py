@@ -14,7 +14,7 @@ GRAVITY: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 """Severities in order, the gravest first."""
 
 REPAIRABLE = frozenset(
-    "barely-updated batch-statistics decay-is-flag half-updated identical-statistics "
+    "barely-updated batch-statistics decay-is-flag fast-average half-updated identical-statistics "
     "negative-variance never-updated non-finite one-step stale-statistics training-mode "
     "updates-not-run wrong-scope zero-debias".split()
 )

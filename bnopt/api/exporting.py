@@ -15,7 +15,7 @@ from bnopt.api.calibrating import calibrate
 from bnopt.api.folding import fold as fold_model
 from bnopt.delivery import Clock, Progress, silent
 from bnopt.errors import RefusalError, UsageError
-from bnopt.findings import REPAIRABLE, Finding
+from bnopt.findings import GRAVITY, REPAIRABLE, Finding
 from bnopt.frontends.dispatch import convert
 from bnopt.frontends.records import none_ever_moved
 from bnopt.gates import stop_on, stop_on_difference
@@ -267,9 +267,11 @@ def _fold(
 
 
 def _unsaid(findings: Iterable[Finding], result: ExportResult) -> list[Finding]:
-    """Findings whose code the source has not been told of."""
-    told = {one.code for one in result.findings}
-    return [one for one in findings if one.code not in told]
+    """Findings of which the source has not been told, or not as gravely."""
+    told: dict[str, int] = {}
+    for one in result.findings:
+        told[one.code] = min(GRAVITY[one.severity], told.get(one.code, len(GRAVITY)))
+    return [one for one in findings if GRAVITY[one.severity] < told.get(one.code, len(GRAVITY))]
 
 
 def _unjudged(

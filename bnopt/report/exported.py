@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from bnopt.findings import REPAIRABLE, Finding
+from bnopt.findings import GRAVITY, REPAIRABLE, Finding
 from bnopt.report.text import quoted
 from bnopt.results import CalibrateResult, ExportResult
 
@@ -30,10 +30,16 @@ def is_repaired(result: ExportResult, finding: Finding) -> bool:
 
 
 def news(result: ExportResult) -> tuple[Finding, ...]:
-    """Findings in the converted model of which the source has not said the same, unrepaired."""
-    told = {f.code for f in result.findings if f.severity != "info" and not is_repaired(result, f)}
+    """Findings in the converted model that the source has not told as gravely, unrepaired.
+
+    A warning about one layer says nothing of an error that stops the export at another.
+    """
+    told: dict[str, int] = {}
+    for one in result.findings:
+        if one.severity != "info" and not is_repaired(result, one):
+            told[one.code] = min(GRAVITY[one.severity], told.get(one.code, len(GRAVITY)))
     found = () if result.fold is None else result.fold.findings
-    return tuple(finding for finding in found if finding.code not in told)
+    return tuple(one for one in found if GRAVITY[one.severity] < told.get(one.code, len(GRAVITY)))
 
 
 def all_notes(result: ExportResult) -> tuple[str, ...]:

@@ -12,13 +12,14 @@ import pytest
 from cli_runner import bnopt
 from frontends.tf_models import built, shared_worker
 from graphs import conv_bn, model, normal, run
-from report_records import INFO
+from report_records import INFO, export_result, source_finding
 
 import bnopt as library
 from bnopt import io
+from bnopt.api.exporting import _unsaid
 from bnopt.errors import DependencyError, LoadError, UsageError
 from bnopt.evidence import Agreement
-from bnopt.findings import Finding
+from bnopt.findings import Finding, Severity
 from bnopt.frontends.records import Variable, none_ever_moved
 from bnopt.graph.types import half_outputs
 from bnopt.judge.agreement import _compare, agreement
@@ -222,6 +223,15 @@ def test_a_switch_is_set_by_text(tmp_path: Path, text: str, factor: int) -> None
     images = normal(5, 4)
     [found] = run(onnx.load(out), images=images)
     np.testing.assert_array_equal(found, images * factor + (factor == 1))
+
+
+@pytest.mark.parametrize(("severity", "kept"), [("info", 2), ("warning", 1), ("error", 0)])
+def test_a_warning_of_the_source_hides_no_error(severity: Severity, kept: int) -> None:
+    result = export_result(findings=(source_finding(severity, code="non-finite"),))
+    grave, mild = (source_finding(one, code="non-finite") for one in ("error", "warning"))
+    assert len(_unsaid((grave, mild), result)) == kept
+    other = source_finding("info", code="zero-gamma")
+    assert _unsaid((other,), result) == [other]
 
 
 @needs_tensorflow

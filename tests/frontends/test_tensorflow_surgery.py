@@ -13,10 +13,10 @@ pytest.importorskip("tf_slim", reason="needs tf_slim")
 
 import tf1_programs as programs
 import tf1_running as running
+from tf1_running import bind, run
 
 from bnopt.errors import UnsupportedModelError
 from bnopt.frontends.tensorflow import surgery
-from bnopt.frontends.tensorflow.dataflow.graph import WRITES
 
 # Float32 sums of a convolution with 27 terms near 10; two orders of evaluation.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -35,45 +35,6 @@ SWITCHED = {
     "towers",
     "loop",
 }
-
-
-def bind(loaded: running.Loaded, **values: bool) -> Any:
-    """The graph with placeholders replaced by constants."""
-    import tensorflow as tf
-
-    graph = type(loaded.graph_def)()
-    graph.CopyFrom(loaded.graph_def)
-    for node in graph.node:
-        if node.name in values:
-            node.Clear()
-            node.name, node.op = next(n for n in values), "Const"
-            node.attr["dtype"].type = tf.bool.as_datatype_enum
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values[node.name]))
-    return graph
-
-
-def run(
-    graph: Any, loaded: running.Loaded, values: dict[str, Any] | None = None, **feed: Any
-) -> Any:
-    """Freeze a graph as an exporter would, and compute its output."""
-    import tensorflow as tf
-    from tensorflow.compat.v1 import graph_util
-
-    numbers = loaded.values if values is None else values
-
-    class Values:
-        def run(self, tensors: list[str]) -> list[Any]:
-            names = [t.removesuffix("/Read/ReadVariableOp:0").removesuffix(":0") for t in tensors]
-            return [numbers[name] for name in names]
-
-    name = loaded.outputs["y"].partition(":")[0]
-    frozen = graph_util.convert_variables_to_constants(Values(), graph, [name])
-    assert not {n.op for n in frozen.node} & {*WRITES, "VariableV2", "VarHandleOp", "RefSwitch"}
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.import_graph_def(frozen, name="")
-        there = {n.name for n in frozen.node}
-        fed = {f"{key}:0": value for key, value in {"x": loaded.x, **feed}.items() if key in there}
-        return session.run(loaded.outputs["y"], fed)
 
 
 @pytest.mark.parametrize("mode", programs.MODES)

@@ -13,6 +13,7 @@ from torch_modules import Block, FixedBatchNorm, same, state, trained  # noqa: E
 
 from bnopt.errors import UsageError  # noqa: E402
 from bnopt.findings import Finding  # noqa: E402
+from bnopt.frontends.tensorflow.mistakes import MISTAKES  # noqa: E402
 from bnopt.frontends.torch import check_module  # noqa: E402
 from bnopt.rules import RULES  # noqa: E402
 
@@ -174,6 +175,40 @@ def test_barely_updated_in_half_of_them_is_a_warning() -> None:
     module[0].reset_running_stats()
     ran(module[0], 1)
     assert found(module) == [("barely-updated", "warning", "0")]
+
+
+@pytest.mark.parametrize(
+    ("momentum", "told"), [(0.49, False), (0.5, True), (0.99, True), (1.0, True)]
+)
+def test_fast_average(momentum: float, told: bool) -> None:
+    """Keras' 0.99 is PyTorch's 0.01."""
+    module = ran(nn.Sequential(nn.BatchNorm2d(3, momentum=momentum)), 40)
+    assert found(module) == ([("fast-average", "warning", "0")] if told else [])
+
+
+def test_fast_average_says_what_the_momentum_is() -> None:
+    finding = only(ran(nn.BatchNorm2d(3, momentum=0.8), 40))
+    assert "a momentum of 0.8 is a decay of 0.2" in finding.message
+    assert "the plain average of 1.5 of the 40 batches" in finding.message
+    assert finding.evidence == {"momentum": 0.8, "batches": 40}
+    assert finding.code in {mistake.CODE for mistake in MISTAKES}
+
+
+def test_averages_that_are_not_fast() -> None:
+    """One batch alone, none that was counted, another's statistics, and none at all."""
+    assert found(ran(nn.BatchNorm2d(3, momentum=1.0), 1)) == []
+    uncounted = trained(nn.BatchNorm2d(3, momentum=0.99))
+    uncounted.num_batches_tracked.zero_()
+    assert found(uncounted) == []
+    head = nn.Linear(1, 1)
+    frozen = nn.Sequential(trained(nn.BatchNorm2d(3, momentum=0.99)).requires_grad_(False), head)
+    assert found(frozen) == []
+    assert found(frozen.requires_grad_(True)) == [("fast-average", "warning", "0")]
+    without = nn.BatchNorm2d(3, momentum=0.99, track_running_stats=False).eval()
+    assert [code for code, _, _ in found(without)] == ["batch-statistics"]
+    fresh = nn.BatchNorm2d(3, momentum=0.99).eval()
+    fresh.num_batches_tracked.fill_(7)
+    assert [code for code, _, _ in found(fresh)] == ["never-updated"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

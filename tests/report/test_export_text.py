@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from report_records import calibrate_result, export_result, finding, fold_result, source_finding
 
 from bnopt.report import terminal
@@ -51,6 +52,30 @@ def test_a_code_is_told_once_unless_it_was_repaired() -> None:
     assert "in the converted model" in shown(**twice, calibration=calibrate_result())
     mild = source_finding("info", code="training-mode")
     assert "in the converted model" in shown(output=None, fold=fold, findings=(mild,))
+
+
+@pytest.mark.parametrize(
+    ("told", "found", "new"),
+    [
+        ("warning", "error", True),
+        ("warning", "warning", False),
+        ("error", "error", False),
+        ("error", "warning", False),
+        ("info", "info", True),
+    ],
+)
+def test_what_was_told_less_gravely_of_another_layer_hides_nothing(
+    told: str, found: str, new: bool
+) -> None:
+    source = source_finding(told, code="training-mode")
+    text = shown(output=None, fold=fold_result(findings=(finding(found),)), findings=(source,))
+    assert ("in the converted model" in text) == new
+
+
+def test_the_gravest_that_was_told_counts() -> None:
+    every = [source_finding(each, code="training-mode") for each in ("warning", "error", "warning")]
+    text = shown(output=None, fold=fold_result(findings=(finding(),)), findings=tuple(every))
+    assert "in the converted model" not in text
 
 
 def test_notes_are_not_repeated() -> None:

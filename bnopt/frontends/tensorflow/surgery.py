@@ -20,21 +20,23 @@ from bnopt.errors import UnsupportedModelError
 from bnopt.frontends.tensorflow.dataflow.branches import resolve
 from bnopt.frontends.tensorflow.dataflow.constants import truth
 from bnopt.frontends.tensorflow.dataflow.cutting import (
-    called,
     clean_functions,
-    drop_controls,
     drop_writes,
-    obstacles,
     plain_references,
     without_places,
 )
-from bnopt.frontends.tensorflow.dataflow.graph import WRITES, Graph, endpoints
+from bnopt.frontends.tensorflow.dataflow.graph import (
+    PIPELINES,
+    WRITES,
+    Graph,
+    called,
+    endpoints,
+)
 from bnopt.frontends.tensorflow.dataflow.inlining import inline
+from bnopt.frontends.tensorflow.dataflow.obstacles import obstacles
+from bnopt.frontends.tensorflow.dataflow.pivots import drop_controls
 from bnopt.frontends.tensorflow.dataflow.view import View
 
-_PIPELINES = frozenset(
-    "IteratorGetNext QueueDequeueV2 QueueDequeueManyV2 QueueDequeueUpToV2 ReaderReadV2".split()
-)
 _MAX_LISTED = 3
 
 
@@ -82,6 +84,7 @@ def to_inference(
     run = view.graph.ancestors(view.outputs)
     writes = [name for name in view.graph.nodes if name in run and view.graph.op(name) in WRITES]
     read = drop_writes(graph)
+    graph = _pruned(graph, given, outputs)
     drop_controls(graph.node)
     clean_functions(graph)
     plain_references(graph)
@@ -135,7 +138,7 @@ def _check(graph_def: Any, given: set[str], outputs: Mapping[str, str]) -> None:
                 f"no inference path: the outputs need node '{node.name}' ({node.op}){where}, which "
                 "changes a variable"
             )
-        if node.op in _PIPELINES and node.name not in given:
+        if node.op in PIPELINES and node.name not in given:
             raise UnsupportedModelError(
                 f"no inference path: the outputs need node '{node.name}' ({node.op}){where}, an "
                 f"input pipeline; name '{node.name}:0', or what is made of it, as an input"

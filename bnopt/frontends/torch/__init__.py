@@ -36,8 +36,8 @@ def check_module(module: Any) -> list[Finding]:
 
     Returns:
         Findings with the codes of `bnopt.check`: `non-finite`, `training-mode`,
-        `batch-statistics`, `never-updated`, `barely-updated`. `site` is the name of the batch norm
-        in the module, such as `layer1.0.bn1`.
+        `batch-statistics`, `never-updated`, `barely-updated`, `fast-average`. `site` is the name of
+        the batch norm in the module, such as `layer1.0.bn1`.
 
     Raises:
         UsageError: It is no module, or holds lazy parameters without a shape.
@@ -108,7 +108,10 @@ def export(
         dynamic=dynamic_batch and bool(computed.runs),
     )
     exported = export_module(plan, exporter)
-    known = [norm.as_called(norm.name in computed.called) for norm in norms]
+    known = [
+        norm.as_called(norm.name in computed.called, norm.name in computed.training)
+        for norm in norms
+    ]
     named = {norm.name: norm for norm in known}
     sites = sites_of(exported.path, named)
     return Converted(
@@ -118,7 +121,13 @@ def export(
         references=computed.references(
             call, plan.outputs, exported.inputs, any_batch=exported.dynamic
         ),
-        findings=tuple(inspection.findings(known, to_eval=training_mode == "eval")),
+        findings=tuple(
+            inspection.findings(
+                known,
+                to_eval=training_mode == "eval",
+                batch_normalizing=computed.batch_normalizing,
+            )
+        ),
         variables=inspection.variables(known),
         notes=(*notes, *computed.notes, *exported.notes, *inspection.notes(known)),
         judged={site: inspection.judged(named[name]) for site, name in sites.items()},

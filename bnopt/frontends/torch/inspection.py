@@ -1,7 +1,8 @@
 """What is wrong with batch norms, from what only the module knows.
 
-Codes and severities are those of `bnopt.rules`. The exact part is how much of their initial
-value the statistics still hold: the update
+Codes and severities are those of `bnopt.rules`, and of `fast-average`, which is documented among
+`bnopt.frontends.tensorflow.mistakes`. The exact part is how much of their initial value the
+statistics still hold: the update
 
     s <- (1 - momentum) s + momentum s_batch          (torch.nn.BatchNorm2d)
 
@@ -10,7 +11,7 @@ leaves (1 - momentum)^n of it after n batches, and `num_batches_tracked` is n.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -32,22 +33,29 @@ _SMALLEST = 0.01
 _LARGE = 0.2
 # bfloat16 keeps 8 bits of a variance.
 _ROUNDING = 4e-3
+# As in the mistake `fast-average`.
+_FAST = 0.5
 
 
-def findings(norms: Sequence[TorchNorm], *, to_eval: bool = False) -> list[Finding]:
+def findings(
+    norms: Sequence[TorchNorm], *, to_eval: bool = False, batch_normalizing: Collection[str] = ()
+) -> list[Finding]:
     """Findings for batch norms, the gravest code first, in the order of the module.
 
     Args:
         norms: The batch norms.
         to_eval: Whether those in training mode are to be put into evaluation mode, so that it is
             no mistake that they are not.
+        batch_normalizing: Parts that have normalised by the batch in evaluation mode.
     """
     return [
         *_non_finite(norms),
+        *_training_in_forward(norms, batch_normalizing),
         *_training_mode(norms, to_eval=to_eval),
         *_batch_statistics(norms),
         *_never_updated(norms),
         *_barely_updated(norms),
+        *_fast_average(norms),
     ]
 
 
@@ -117,6 +125,20 @@ def _non_finite(norms: Sequence[TorchNorm]) -> Iterator[Finding]:
             break
 
 
+def _training_in_forward(norms: Sequence[TorchNorm], calling: Collection[str]) -> Iterator[Finding]:
+    """What `eval` does not change: the module computes it, and the export cannot."""
+    after = "so that the module normalises by the batch it is given, after eval() too"
+    put = [norm.name for norm in norms if norm.put_in_training and _has_modes(norm)]
+    for name in put:
+        message = f"forward() puts it into training mode, {after}"
+        fix = "do not call train() in forward(), look at what the module computes then, and export"
+        yield Finding("training-mode", "error", name, message, fix)
+    for name in sorted({*calling} - {*put}):
+        message = f"forward() calls batch_norm with training=True, {after}"
+        fix = "pass training=self.training, look at what the module computes then, and export"
+        yield Finding("training-mode", "error", name, message, fix)
+
+
 def _training_mode(norms: Sequence[TorchNorm], *, to_eval: bool) -> Iterator[Finding]:
     message = (
         "training is True, so that the module normalises by the batch it is given; "
@@ -127,8 +149,7 @@ def _training_mode(norms: Sequence[TorchNorm], *, to_eval: bool) -> Iterator[Fin
         "with training_mode='eval'"
     )
     for norm in norms:
-        # One without moving statistics is the next rule's; a fixed one knows no modes.
-        if norm.training and norm.mean is not None and norm.kind != "fixed":
+        if norm.training and _has_modes(norm) and not norm.put_in_training:
             severity = "info" if to_eval else _severity(norm)
             yield Finding("training-mode", severity, norm.name, message, "" if to_eval else fix)
 
@@ -190,6 +211,28 @@ def _barely_updated(norms: Sequence[TorchNorm]) -> Iterator[Finding]:
         yield Finding("barely-updated", _severity(norm, grave), norm.name, message, fix, evidence)
 
 
+def _fast_average(norms: Sequence[TorchNorm]) -> Iterator[Finding]:
+    fix = (
+        "PyTorch's momentum is 1 - the decay that Keras calls so: 0.1 or 0.01, and train again; or "
+        "estimate the statistics from data"
+    )
+    for norm in norms:
+        # One batch alone has no better average.
+        if norm.momentum is None or norm.momentum < _FAST or (norm.batches or 0) < 2:
+            continue
+        if norm.frozen or norm.mean is None or _initial(norm):
+            continue
+        # Weights m (1 - m)^k are worth 1 / sum of their squares, which is (2 - m) / m (Kish).
+        worth = (2 - norm.momentum) / norm.momentum
+        message = (
+            f"the averages hold little more than the last batch: a momentum of {norm.momentum:g} "
+            f"is a decay of {1 - norm.momentum:g}, and leaves them as noisy as the plain average "
+            f"of {worth:.2g} of the {norm.batches} batches"
+        )
+        evidence: dict[str, object] = {"momentum": norm.momentum, "batches": norm.batches}
+        yield Finding("fast-average", "warning", norm.name, message, fix, evidence)
+
+
 def _residue(norm: TorchNorm) -> float:
     """How much of the initial statistics is left; 0 where that is nothing, or not known."""
     return _left(norm) if _started_from_one(norm) and not _initial(norm) else 0.0
@@ -222,6 +265,11 @@ def _initial(norm: TorchNorm) -> bool:
     if mean is None or variance is None or not variance.size or mean.any():
         return False
     return _all(variance, 1.0) or _all(variance, 0.0)
+
+
+def _has_modes(norm: TorchNorm) -> bool:
+    """Whether training mode is known to change it; without moving statistics it does not."""
+    return norm.mean is not None and norm.kind != "other"
 
 
 def _all(numbers: Array, value: float) -> bool:

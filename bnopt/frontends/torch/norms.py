@@ -21,27 +21,31 @@ class TorchNorm:
 
     Attributes:
         name: Its name in the module; the name of its class for the module itself.
-        kind: `batch`, `instance` (an InstanceNorm with moving statistics), or `fixed`: one that
-            never updates them, such as torchvision's FrozenBatchNorm2d.
+        kind: `batch`, `instance` (an InstanceNorm with moving statistics), or `other`: one that
+            holds them without a momentum, such as torchvision's FrozenBatchNorm2d, of which it is
+            not known what it does in training mode.
         training: Whether it is in training mode.
-        frozen: Whether it is in evaluation mode with parameters that need no gradient, while
-            other parameters of the module do.
+        frozen: Whether it has a gamma that is a buffer, or is in evaluation mode with parameters
+            that need no gradient, while other parameters of the module do.
         parameters: Name in the module -> numbers in float64, shape [C]; of `weight`, `bias`,
             `running_mean` and `running_var` those that it has.
         momentum: Weight of a new batch in the moving average; None for the plain average of all
             batches, and where it is not known.
         batches: `num_batches_tracked`; None where nothing counts.
         called: Whether the module ran it, in evaluation mode; None if that was not tried.
+        put_in_training: Whether it was in training mode in that run, although `eval` had been
+            called: `forward` does that.
     """
 
     name: str
-    kind: Literal["batch", "instance", "fixed"]
+    kind: Literal["batch", "instance", "other"]
     training: bool
     frozen: bool
     parameters: dict[str, Array]
     momentum: float | None
     batches: int | None
     called: bool | None = None
+    put_in_training: bool = False
 
     @property
     def mean(self) -> Array | None:
@@ -53,9 +57,9 @@ class TorchNorm:
         """The moving variance, shape [C]."""
         return self.parameters.get("running_var")
 
-    def as_called(self, called: bool) -> TorchNorm:
+    def as_called(self, called: bool, training: bool) -> TorchNorm:
         """The same, with what a run has shown."""
-        return replace(self, called=called)
+        return replace(self, called=called, put_in_training=training)
 
 
 def find_norms(module: Any) -> list[TorchNorm]:
@@ -79,7 +83,7 @@ def find_norms(module: Any) -> list[TorchNorm]:
         elif isinstance(part, base) or hasattr(part, "momentum"):
             kind = "batch"
         else:
-            kind = "fixed"
+            kind = "other"
         parameters = dict(_parameters(part, torch))
         tracked = {"running_mean", "running_var"} <= parameters.keys()
         if not tracked and not (isinstance(part, base) and kind == "batch"):
@@ -89,7 +93,8 @@ def find_norms(module: Any) -> list[TorchNorm]:
         # InstanceNorm updates its statistics but has never counted.
         counts = kind == "batch" and isinstance(counter, torch.Tensor)
         own_parameters = list(part.parameters(recurse=False))
-        frozen = kind == "fixed" or (
+        buffers = dict(part.named_buffers(recurse=False))
+        frozen = (kind == "other" and "weight" in buffers) or (
             not part.training
             and bool(own_parameters)
             and not any(parameter.requires_grad for parameter in own_parameters)

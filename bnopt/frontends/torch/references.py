@@ -14,6 +14,7 @@ from bnopt.frontends.records import Reference
 from bnopt.frontends.torch.calls import Call, failure, flatten, output_tensors
 from bnopt.frontends.torch.modules import import_torch, inference_copy
 from bnopt.frontends.torch.samples import samples, to_numpy
+from bnopt.frontends.torch.watching import Watch, batch_normalizing
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Computed:
         example: The run of the example inputs.
         runs: One for each batch size that was asked for; empty if the batch cannot vary.
         called: Names of the parts that were asked for, of those that ran.
+        training: Those of them that `forward` puts into training mode.
+        batch_normalizing: Parts that normalise by the batch in evaluation mode, as a function.
         notes: The precision, where it is not float64, and what is no output.
     """
 
@@ -47,6 +50,8 @@ class Computed:
     example: Run
     runs: tuple[Run, ...]
     called: frozenset[str]
+    training: frozenset[str]
+    batch_normalizing: frozenset[str]
     notes: tuple[str, ...]
 
     def references(
@@ -94,7 +99,7 @@ def evaluate(module: Any, call: Call, sizes: Sequence[int], watched: Collection[
     reasons: list[str] = []
     for precision in (torch.float64, torch.float32, None):
         exact = _at(inference_copy(module), precision)
-        called = _watch(exact, watched)
+        watch = Watch.of(exact, watched)
         try:
             result = _run(exact, call, call.tensors, precision)
             break
@@ -128,38 +133,20 @@ def evaluate(module: Any, call: Call, sizes: Sequence[int], watched: Collection[
             runs.clear()
             break
         runs.append(Run(size, fed, tuple(tensor for _, tensor in outputs)))
+    large = max((example, *runs), key=lambda run: run.batch)
     return Computed(
         tuple(path for path, _ in tensors),
         example,
         tuple(runs),
-        frozenset(called),
+        frozenset(watch.called),
+        frozenset(watch.training),
+        batch_normalizing(exact, lambda: _run(exact, call, large.tensors, precision), large.batch),
         tuple(notes),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """A hook that notes that its module runs."""
-
-    name: str
-    called: set[str]
-
-    def __call__(self, _module: Any, _args: Any) -> None:
-        self.called.add(self.name)
-
-
 def _at(module: Any, precision: Any) -> Any:
     return module if precision is None else module.to(precision)
-
-
-def _watch(module: Any, names: Collection[str]) -> set[str]:
-    """A set that fills with those of `names` that run."""
-    called: set[str] = set()
-    for path, part in module.named_modules():
-        name = path or type(part).__name__
-        if name in names:
-            part.register_forward_pre_hook(_Watch(name, called))
-    return called
 
 
 def _run(module: Any, call: Call, tensors: Sequence[Any], precision: Any) -> Any:

@@ -65,6 +65,11 @@ def live(graph: Graph, outputs: Iterable[str], bound: Mapping[Tensor, Any]) -> s
     return found
 
 
+def idle(graph: Graph, bound: Mapping[Tensor, Any]) -> set[str]:
+    """The nodes that never run while some tensors have given values."""
+    return {tensor.node for tensor in _dead(graph, bound) if tensor.index == -2}
+
+
 def _side(graph: Graph, switch: str, bound: Mapping[Tensor, Any] | None = None) -> bool | None:
     return truth(graph, graph.operands(switch)[1], bound)
 

@@ -17,7 +17,7 @@ from bnopt.frontends.tensorflow.dataflow.graph import Graph, Tensor
 
 _SAME = frozenset(
     "Identity Snapshot StopGradient PreventGradient CheckNumerics Squeeze Reshape "
-    "ExpandDims Switch".split()
+    "ExpandDims ReadVariableOp Switch".split()
 )
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Add": np.add,

@@ -1,18 +1,14 @@
 """What runs beside the inference path, cut off it: control dependencies and writes.
 
-A control dependency says when a node runs, never what it computes, unless it orders a read after a
-write; `obstacles` finds those. The only ones that must stay are the pivots of a conditional or loop
-that stays itself: they say in which branch or frame a constant lives.
+What must not be cut off, `obstacles` finds first; which control dependencies stay, `pivots` knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from bnopt.frontends.tensorflow.dataflow.graph import WRITES, Graph, Tensor
-from bnopt.frontends.tensorflow.dataflow.sources import MERGES, SWITCHES
-from bnopt.frontends.tensorflow.dataflow.view import View
+from bnopt.frontends.tensorflow.dataflow.graph import WRITES, Graph, Tensor, called
+from bnopt.frontends.tensorflow.dataflow.pivots import drop_controls
 
 _PLAIN = {
     "RefIdentity": "Identity",
@@ -22,42 +18,9 @@ _PLAIN = {
     "RefExit": "Exit",
     "RefNextIteration": "NextIteration",
 }
-_FRAMES = frozenset(("Enter", "RefEnter", "LoopCond"))
-_NEXT = frozenset(("NextIteration", "RefNextIteration"))
 _BRANCHED = frozenset(
     "If StatelessIf Case StatelessCase PartitionedCall StatefulPartitionedCall".split()
 )
-
-
-def obstacles(view: View) -> Iterator[str]:
-    """Why the outputs cannot be computed without a write: one line for each variable."""
-    said: set[str] = set()
-    run = view.graph.ancestors(view.outputs)
-    for name in view.graph.nodes:
-        if name not in run or view.graph.op(name) not in WRITES:
-            continue
-        variable = view.tracer.variable(view.graph.operands(name)[0])
-        if variable is None or variable in view.statistics or variable in said:
-            continue
-        reader = name if name in view.cone else _read_after(view, variable, name)
-        if reader:
-            said.add(variable)
-            op = view.graph.op(name)
-            yield f"node '{name}' ({op}) writes '{variable}', which the outputs read after it"
-
-
-def _read_after(view: View, variable: str, write: str) -> str:
-    after = view.graph.descendants([write])
-    for reader, index in view.graph.readers(variable):
-        if index >= 0 and reader in view.cone and reader in after:
-            return reader
-    # Behind a switch or a function's argument the read is a later node.
-    for name in view.graph.nodes:
-        if name in view.cone and name in after and view.graph.op(name) == "ReadVariableOp":
-            operand = view.graph.operands(name)[0]
-            if view.tracer.variable(operand) == variable:
-                return name
-    return ""
 
 
 def drop_writes(graph_def: Any) -> list[str]:
@@ -76,32 +39,6 @@ def drop_writes(graph_def: Any) -> list[str]:
                 tensor = graph.operands(tensor.node)[0]
             node.input[index] = tensor.text()
     return list(done)
-
-
-def drop_controls(nodes: Any) -> None:
-    """Remove every control dependency but those on pivots, in place.
-
-    Args:
-        nodes: The nodes of a graph or of a function.
-    """
-    found = {node.name: node for node in nodes}
-    for node in nodes:
-        kept = [t for t in node.input if not t.startswith("^") or _is_pivot(found, t[1:])]
-        if len(kept) < len(node.input):
-            del node.input[:]
-            node.input.extend(kept)
-
-
-def _is_pivot(nodes: dict[str, Any], name: str) -> bool:
-    node = nodes.get(name)
-    if node is None:
-        return False
-    if node.op in SWITCHES | _FRAMES:
-        return True
-    sources = [nodes[n].op for text in node.input if (n := text.partition(":")[0]) in nodes]
-    if node.op in MERGES:
-        return bool(_NEXT & {*sources})
-    return node.op == "Identity" and bool(sources) and sources[0] in SWITCHES
 
 
 def plain_references(graph_def: Any) -> None:
@@ -127,16 +64,6 @@ def clean_functions(graph_def: Any) -> None:
                 seen.add(name)
                 _clean(functions[name])
                 wanted.extend(functions[name].node_def)
-
-
-def called(node: Any) -> list[str]:
-    """The functions that a node names."""
-    found = [node.op]
-    for value in node.attr.values():
-        if value.HasField("func"):
-            found.append(value.func.name)
-        found.extend(f.name for f in value.list.func)
-    return found
 
 
 def without_places(graph_def: Any) -> None:

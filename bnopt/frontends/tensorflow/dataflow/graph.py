@@ -10,15 +10,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_WHOLE = "Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp"
+_PART = [
+    f"{kind}{part}{how}"
+    for kind in ("", "Resource")
+    for part in ("Scatter", "ScatterNd")
+    for how in ("Update", "Add", "Sub", "Mul", "Div", "Min", "Max")
+]
 WRITES = frozenset(
-    "Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp".split()
+    (*_WHOLE.split(), *_PART, "StridedSliceAssign", "ResourceStridedSliceAssign"),
 )
-"""Operators that change a variable as a whole; their first input is the variable."""
+"""Operators that change a variable, or a part of one.
+
+The first input is the variable, the last one what is written.
+"""
 
 VARIABLES = frozenset(("Variable", "VariableV2", "VarHandleOp"))
 PLACEHOLDERS = frozenset(("Placeholder", "PlaceholderV2", "PlaceholderWithDefault"))
-RESOURCE = 20
-"""`DT_RESOURCE` in TensorFlow's types.proto."""
+PIPELINES = frozenset(
+    "IteratorGetNext QueueDequeueV2 QueueDequeueManyV2 QueueDequeueUpToV2 ReaderReadV2".split()
+)
+"""Operators that take data from outside the graph."""
+
+BOOL, RESOURCE = 10, 20
+"""`DT_BOOL` and `DT_RESOURCE` in TensorFlow's types.proto."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -120,6 +135,16 @@ class Graph:
 def is_variable(node: Any) -> bool:
     """Whether a node stands for a variable: its own node, or a captured resource."""
     return node.op in VARIABLES or (node.op in PLACEHOLDERS and node.attr["dtype"].type == RESOURCE)
+
+
+def called(node: Any) -> list[str]:
+    """The functions that a node names."""
+    found = [node.op]
+    for value in node.attr.values():
+        if value.HasField("func"):
+            found.append(value.func.name)
+        found.extend(f.name for f in value.list.func)
+    return found
 
 
 def endpoints(tensors: Mapping[str, str]) -> list[Tensor]:

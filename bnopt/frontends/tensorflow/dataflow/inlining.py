@@ -7,6 +7,10 @@ itself lowers it before it runs.
     y = If(p, x){then: f, else: g}    ->    s = Switch(x, p)
                                             y = Merge(g(s:0), f(s:1))
 
+A While, which only a graph that is looked at has written out, becomes its body, run at most once:
+
+    y = While(x){body: f}             ->    y = Merge(x, f(x))
+
 Source: TensorFlow, core/common_runtime/lower_if_op.cc and lower_function_call_op.cc; the naming of
 tensors in functions is documented in core/framework/function.proto.
 """
@@ -22,9 +26,11 @@ from bnopt.frontends.tensorflow.dataflow.graph import WRITES, Graph, Tensor
 
 CALLS = frozenset(("PartitionedCall", "StatefulPartitionedCall"))
 CONDITIONALS = frozenset(("If", "StatelessIf"))
+LOOPS = frozenset(("While", "StatelessWhile"))
 
 Taken: TypeAlias = Callable[[Graph, Tensor], bool | None]
 
+_PARTS = ("cond", "body")
 _MAX_DEPTH = 64
 _MAX_NODES = 2_000_000
 
@@ -35,7 +41,8 @@ def inline(graph_def: Any, taken: Taken, *, lower: bool, keep: Iterable[str] = (
     Args:
         graph_def: A GraphDef; it is not changed.
         taken: Which branch a predicate of the graph takes; None if it is open.
-        lower: Whether an open conditional becomes Switch and Merge. Otherwise it stays.
+        lower: Whether an open conditional becomes Switch and Merge, and a loop its body. Otherwise
+            they stay.
         keep: Tensors that must keep their names.
 
     Raises:
@@ -80,14 +87,18 @@ class _Inliner:
     def _wanted(self, node: Any, view: Graph) -> bool:
         if node.op in CALLS or node.op in self.functions:
             return True
-        if node.op not in CONDITIONALS:
+        if node.op not in CONDITIONALS | LOOPS:
             return False
+        if node.op in LOOPS:
+            return self.lower
         return self.lower or self.taken(view, Tensor.parse(node.input[0])) is not None
 
     def _expand(self, node: Any, view: Graph) -> None:
         data = [text for text in node.input if not text.startswith("^")]
         controls = [text for text in node.input if text.startswith("^")]
-        if node.op not in CONDITIONALS:
+        if node.op in LOOPS:
+            returned = self._once(node, data, controls)
+        elif node.op not in CONDITIONALS:
             name = node.op if node.op in self.functions else node.attr["f"].func.name
             returned = self._body(node.name, name, data, controls)
         else:
@@ -100,6 +111,21 @@ class _Inliner:
         for index, tensor in enumerate(returned):
             self.alias[Tensor(node.name, index)] = tensor
         self.alias[Tensor(node.name, -1)] = Tensor(f"{node.name}/done", -1)
+
+    def _once(self, node: Any, data: list[str], controls: list[str]) -> list[Tensor]:
+        self._body(f"{node.name}/cond", node.attr["cond"].func.name, data, controls)
+        body = self._body(f"{node.name}/body", node.attr["body"].func.name, data, controls)
+        self._add(f"{node.name}/done", "NoOp", [f"^{node.name}/{p}/done" for p in _PARTS], None)
+        return [
+            self._merge(f"{node.name}/merge_{index}", [start, body[index].text()], dtype)
+            for index, (start, dtype) in enumerate(
+                zip(data, node.attr["T"].list.type, strict=False)
+            )
+        ]
+
+    def _merge(self, name: str, tensors: list[str], dtype: int) -> Tensor:
+        self._add(name, "Merge", tensors, dtype).attr["N"].i = len(tensors)
+        return Tensor(name, 0)
 
     def _both(self, node: Any, data: list[str], controls: list[str]) -> list[Tensor]:
         types = list(node.attr["Tin"].list.type)
@@ -115,13 +141,10 @@ class _Inliner:
         # What waits for a conditional waits for the branch that runs; the graph is not run itself.
         done = [f"{node.name}/{side}/done" for side in ("else", "then")]
         self._add(f"{node.name}/done", "Merge", done, None)
-        found: list[Tensor] = []
-        for index, dtype in enumerate(node.attr["Tout"].list.type):
-            name = f"{node.name}/merge_{index}"
-            merge = self._add(name, "Merge", [b[index].text() for b in branches], dtype)
-            merge.attr["N"].i = 2
-            found.append(Tensor(name, 0))
-        return found
+        return [
+            self._merge(f"{node.name}/merge_{index}", [b[index].text() for b in branches], dtype)
+            for index, dtype in enumerate(node.attr["Tout"].list.type)
+        ]
 
     def _body(self, prefix: str, name: str, args: list[str], controls: list[str]) -> list[Tensor]:
         function = self.functions.get(name)

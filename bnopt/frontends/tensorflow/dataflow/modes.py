@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from bnopt.findings import Finding, Severity
 from bnopt.frontends.tensorflow.dataflow.constants import truth
 from bnopt.frontends.tensorflow.dataflow.graph import Tensor
+from bnopt.frontends.tensorflow.dataflow.layers import Layer
 from bnopt.frontends.tensorflow.dataflow.sources import Source
-from bnopt.frontends.tensorflow.dataflow.view import Layer, View
+from bnopt.frontends.tensorflow.dataflow.view import View
 from bnopt.frontends.tensorflow.mistakes.no_batch_norm import merged
 
 _MAX_LISTED = 16

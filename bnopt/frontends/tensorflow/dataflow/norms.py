@@ -5,7 +5,8 @@
 | fused | `FusedBatchNorm*(x, gamma, beta, mean, variance)` |
 | global | `BatchNormWithGlobalNormalization(x, mean, variance, beta, gamma)` |
 | written out | `tf.nn.batch_normalization`: `inv = Rsqrt(variance + eps) [* gamma]`, `mean * inv` |
-| by hand | `(x - mean) / Sqrt(variance + eps)`, or times its reciprocal |
+| by hand | `(x - mean) / Sqrt(variance + eps)`, or times its reciprocal; `Pow` with 0.5, -0.5 |
+| deviation | `(x - mean) / (deviation + eps)` |
 
 Source: TensorFlow, python/ops/nn_impl.py (`batch_normalization`) and core/ops/nn_ops.cc.
 """
@@ -31,9 +32,10 @@ class Norm:
     Attributes:
         node: The node that normalises; Rsqrt or Sqrt where it is written out.
         mean: What it subtracts.
-        variance: What it divides by the root of, before epsilon is added.
+        variance: What it divides by the root of, before epsilon is added; or the root itself.
         training: Whether the node itself takes the statistics of its batch.
         fused: Whether it is one node.
+        deviation: Whether it divides by a standard deviation. Much that is no batch norm does, too.
     """
 
     node: str
@@ -41,6 +43,7 @@ class Norm:
     variance: Tensor
     training: bool
     fused: bool
+    deviation: bool = False
 
 
 def norms(graph: Graph, cone: set[str]) -> Iterator[Norm]:
@@ -55,8 +58,27 @@ def norms(graph: Graph, cone: set[str]) -> Iterator[Norm]:
         elif op == _GLOBAL:
             operands = graph.operands(name)
             yield Norm(name, operands[1], operands[2], training=False, fused=True)
-        elif op in ("Rsqrt", "Sqrt") and (variance := _variance(graph, name)) is not None:
+        elif _is_root(graph, name) and (variance := _variance(graph, name)) is not None:
             yield Norm(name, _mean(graph, name), variance, training=False, fused=False)
+        elif op in ("RealDiv", "Div") and (norm := _by_deviation(graph, name)) is not None:
+            yield norm
+
+
+def _is_root(graph: Graph, name: str) -> bool:
+    """Whether a node takes a square root, or its reciprocal."""
+    if graph.op(name) != "Pow":
+        return graph.op(name) in ("Rsqrt", "Sqrt")
+    exponent = constant(graph, graph.operands(name)[1])
+    return exponent is not None and exponent.size == 1 and abs(float(exponent)) == 0.5
+
+
+def _by_deviation(graph: Graph, division: str) -> Norm | None:
+    above, below = graph.operands(division)
+    deviation = _without_epsilon(graph, below)
+    if deviation is None or graph.op(above.node) != "Sub":
+        return None
+    mean = graph.operands(above.node)[1]
+    return Norm(division, mean, deviation, training=False, fused=False, deviation=True)
 
 
 def _fused(graph: Graph, name: str) -> Norm:
@@ -86,10 +108,13 @@ def _is_layer_norm(graph: Graph, name: str) -> bool:
 def _variance(graph: Graph, root: str) -> Tensor | None:
     """What epsilon is added to under a root."""
     operands = graph.operands(root)
-    add = operands[0].node if operands else ""
-    if graph.op(add) not in ("Add", "AddV2"):
+    return _without_epsilon(graph, operands[0]) if operands else None
+
+
+def _without_epsilon(graph: Graph, total: Tensor) -> Tensor | None:
+    if graph.op(total.node) not in ("Add", "AddV2"):
         return None
-    left, right = graph.operands(add)
+    left, right = graph.operands(total.node)
     for value, epsilon in ((left, right), (right, left)):
         number = constant(graph, epsilon)
         if number is not None and number.size == 1 and 0 < float(number.reshape(-1)[0]) < 1:

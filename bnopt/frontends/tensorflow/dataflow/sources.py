@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from bnopt.frontends.tensorflow.dataflow.constants import const_value, truth
-from bnopt.frontends.tensorflow.dataflow.graph import WRITES, Graph, Tensor, is_variable
+from bnopt.frontends.tensorflow.dataflow.graph import (
+    BOOL,
+    PIPELINES,
+    PLACEHOLDERS,
+    RESOURCE,
+    WRITES,
+    Graph,
+    Tensor,
+    is_variable,
+)
+from bnopt.frontends.tensorflow.dataflow.ranks import rank_of
 
 Origin: TypeAlias = Literal["variable", "batch", "update"]
 
@@ -28,6 +38,7 @@ _ARITHMETIC = frozenset(
     "Add AddV2 AddN BroadcastTo ConcatV2 DivNoNan Div Maximum Minimum Mul Neg Pack RealDiv Relu "
     "Reciprocal Inv Rsqrt Sqrt Square SquaredDifference Sub ClipByValue Tile Where".split()
 )
+_ITEMS = ("TensorArrayRead", "TensorListGetItem")
 _MAX_NODES = 400
 
 
@@ -95,6 +106,22 @@ class Tracer:
                 return None
             operands = self.graph.operands(tensor.node)
             tensor = operands[tensor.index if node.op == "IdentityN" else 0]
+        return None
+
+    def reference(self, node: str, index: int = 0) -> str | None:
+        """The variable that an output refers to, through switches or not, and not yet read."""
+        tensor = Tensor(node, index)
+        for _ in range(_MAX_NODES):
+            if tensor.node in self.variables:
+                return tensor.node
+            at = self.graph.nodes.get(tensor.node)
+            if at is None or at.op not in MOVES:
+                return None
+            types = at.attr["T"].list.type or [at.attr["T"].type]
+            position = tensor.index if at.op == "IdentityN" else 0
+            if not at.op.startswith("Ref") and types[position] != RESOURCE:
+                return None
+            tensor = self.graph.operands(tensor.node)[position]
         return None
 
     def enclosing(self, node: str) -> tuple[Gate, ...]:
@@ -191,12 +218,27 @@ class Tracer:
         return value is not None and value != (at.index == 1)
 
     def _over_batch(self, name: str) -> bool:
-        """Whether a reduction sums over the first axis."""
+        """Whether a reduction sums data over the first axis."""
         operands = self.graph.operands(name)
         node = self.graph.nodes.get(operands[1].node) if len(operands) > 1 else None
         if node is None or node.op != "Const":
             return False
-        return 0 in const_value(node).reshape(-1).tolist()
+        axes = const_value(node).reshape(-1)
+        rank = rank_of(self.graph, operands[0]) if (axes < 0).any() else None
+        if 0 not in axes and (rank is None or -rank not in axes):
+            return False
+        found = self.graph.ancestors([operands[0].node], control=False)
+        # Of weights alone, as in weight standardization, there is no batch; nor is there one in
+        # what a loop over samples takes.
+        return any(map(self._is_data, found)) and not any(
+            self.graph.op(name).startswith(_ITEMS) for name in found
+        )
+
+    def _is_data(self, name: str) -> bool:
+        node = self.graph.nodes[name]
+        fed = node.op in PLACEHOLDERS and node.attr["dtype"].type != BOOL
+        outside = fed or node.op in PIPELINES or "Random" in node.op
+        return outside and name not in self.variables
 
 
 def variables_of(graph: Graph, values: Mapping[str, Any]) -> set[str]:

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 from bnopt.findings import Finding, Severity
 from bnopt.frontends.tensorflow.dataflow.constants import constant
-from bnopt.frontends.tensorflow.dataflow.view import Pair, View
+from bnopt.frontends.tensorflow.dataflow.layers import Pair
+from bnopt.frontends.tensorflow.dataflow.view import View
 
 _TRAIN = "run the update ops with the train op, and export again; or estimate them from data"
 _SCOPE = "build both towers in one variable scope with reuse=True, and export again"

@@ -11,11 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnopt.frontends.tensorflow.dataflow.graph import PLACEHOLDERS, WRITES, Graph, Tensor
+from bnopt.frontends.tensorflow.dataflow.graph import (
+    PIPELINES,
+    PLACEHOLDERS,
+    WRITES,
+    Graph,
+    Tensor,
+)
 from bnopt.frontends.tensorflow.dataflow.sources import Gate, Tracer
 
 _RELATIVE = frozenset(("AssignSub", "AssignAdd", "AssignSubVariableOp", "AssignAddVariableOp"))
-_DATA = PLACEHOLDERS | {"IteratorGetNext", "QueueDequeueV2", "QueueDequeueManyV2", "ReaderReadV2"}
+_DATA = PLACEHOLDERS | PIPELINES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ def updates(tracer: Tracer) -> Iterator[Update]:
     for name, node in graph.nodes.items():
         if node.op not in WRITES:
             continue
-        variable, value = graph.operands(name)[:2]
+        variable, *_, value = graph.operands(name)
         written = tracer.variable(variable)
         if written is not None and (node.op in _RELATIVE or _moves(graph, tracer, written, value)):
             yield Update(name, written, tracer.enclosing(name), _rate(graph, value, tracer))

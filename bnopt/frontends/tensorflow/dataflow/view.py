@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnopt.frontends.tensorflow.dataflow.branches import live
+from bnopt.frontends.tensorflow.dataflow.branches import idle, live
 from bnopt.frontends.tensorflow.dataflow.constants import constant, truth
 from bnopt.frontends.tensorflow.dataflow.graph import PLACEHOLDERS, Graph, Tensor, endpoints
 from bnopt.frontends.tensorflow.dataflow.inlining import inline
+from bnopt.frontends.tensorflow.dataflow.layers import Layer, Pair
 from bnopt.frontends.tensorflow.dataflow.norms import Norm, norms
 from bnopt.frontends.tensorflow.dataflow.sources import (
     SELECTS,
@@ -27,9 +27,9 @@ from bnopt.frontends.tensorflow.dataflow.sources import (
 from bnopt.frontends.tensorflow.dataflow.updates import Update, is_train_op, updates
 
 _STATISTICS = ("moving_mean", "moving_variance")
+_SHAPES = frozenset(("Rank", "Shape", "ShapeN", "Size"))
 _NAMED = re.compile(
-    r"(?:^|/)(?:moving_mean|moving_variance|biased|local_step|renorm|ExponentialMovingAverage)"
-    r"[^/]*$"
+    r"(?:^|/)(?:moving_(?:mean|var|std)|biased|local_step|renorm|ExponentialMovingAverage)[^/]*$"
 )
 
 
@@ -41,59 +41,6 @@ class Model(Protocol):
     initial_values: dict[str, NDArray[Any]] | None
     inputs: dict[str, str]
     outputs: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A batch norm that the outputs depend on.
-
-    Attributes:
-        name: The scope of its variables, or its node.
-        norm: How it is written.
-        mean: Where its mean comes from.
-        variance: Where its variance comes from.
-        gates: Switches around it.
-    """
-
-    name: str
-    norm: Norm
-    mean: tuple[Source, ...]
-    variance: tuple[Source, ...]
-    gates: tuple[Gate, ...]
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """Of both statistics."""
-        return self.mean + self.variance
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The moving statistics that a batch norm reads in inference, as far as they are known.
-
-    Attributes:
-        layer: Its name.
-        mean: Name of the variable; None if it has none.
-        variance: Likewise.
-        mean_initial: Whether the mean still holds its initial value; None if not known.
-        variance_initial: Likewise the variance.
-    """
-
-    layer: str
-    mean: str | None
-    variance: str | None
-    mean_initial: bool | None
-    variance_initial: bool | None
-
-    @property
-    def known(self) -> bool:
-        """Whether both are."""
-        return None not in (self.mean_initial, self.variance_initial)
-
-    @property
-    def never(self) -> bool:
-        """Whether neither has moved."""
-        return bool(self.mean_initial and self.variance_initial)
 
 
 class View:
@@ -110,7 +57,7 @@ class View:
 
     def __init__(self, model: Model, bound: Mapping[str, Any] | None = None) -> None:
         self.model = model
-        self.bound = bindings(model.inputs, bound or {})
+        self.bound = _flags(model.values) | bindings(model.inputs, bound or {})
         outputs = list(model.outputs.values())
         flat = inline(model.graph_def, self._taken, lower=True, keep=outputs)
         self.graph = Graph(flat.node)
@@ -140,6 +87,11 @@ class View:
         for update in self.updates:
             found.setdefault(update.variable, []).append(update)
         return found
+
+    @cached_property
+    def idle(self) -> set[str]:
+        """The nodes that never run, whatever is fed."""
+        return idle(self.graph, self.bound)
 
     @cached_property
     def rates(self) -> dict[str, float]:
@@ -190,10 +142,21 @@ class View:
 
     @cached_property
     def statistics(self) -> set[str]:
-        """Every variable that is a moving statistic, by its use, its updates or its name."""
-        used = {s.node for layer in self.layers for s in layer.sources if s.origin == "variable"}
+        """Every variable that is a moving average, by its use, its updates or its name."""
         averaged = {update.variable for update in self.updates if update.rate is not None}
-        return used | averaged | {v for v in self.tracer.variables if _NAMED.search(v)}
+        return self.normalizing | averaged
+
+    @cached_property
+    def normalizing(self) -> set[str]:
+        """Every variable that is a moving statistic of a batch norm, by its use or its name."""
+        found = {v for v in self.tracer.variables if _NAMED.search(v)}
+        for source in (s for layer in self.layers for s in layer.sources):
+            if source.origin == "variable":
+                found.add(source.node)
+            elif source.origin == "update":
+                # The layer reads what an update returns.
+                found |= {self.tracer.variable(Tensor(source.node, 0)) or ""}
+        return found
 
     def stored(self, sources: tuple[Source, ...]) -> str | None:
         """The one variable that a statistic is read from in inference."""
@@ -211,14 +174,26 @@ class View:
             return None
         starts = self.model.initial_values or {}
         if name in starts:
-            return bool(np.array_equal(value, starts[name]))
+            start = starts[name]
+            if not np.array_equal(value, start):
+                return False
+            # An initializer with a number for each channel brings what was trained elsewhere.
+            return True if (start == start.reshape(-1)[:1]).all() else None
         zero = not value.any()
         return zero or bool((value == 1).all()) if role == "moving_variance" else zero
 
     def placeholders(self, predicate: Tensor) -> list[str]:
         """The placeholders that decide a predicate."""
-        found = self.graph.ancestors([predicate.node], control=False)
+        found = self.graph.ancestors([predicate.node], control=False, stop=self._shapes)
+        # Where a number is drawn, as in dropout, no input chooses.
+        if any("Random" in self.graph.op(name) for name in found):
+            return []
         return [name for name in self.graph.nodes if name in found and self._is_open(name)]
+
+    @cached_property
+    def _shapes(self) -> set[str]:
+        """The nodes that take no number of a tensor, only its shape."""
+        return {name for name in self.graph.nodes if self.graph.op(name) in _SHAPES}
 
     def _is_open(self, name: str) -> bool:
         return self.graph.op(name) in PLACEHOLDERS and Tensor(name, 0) not in self.bound
@@ -248,12 +223,22 @@ class View:
         if norm.training:
             mean = variance = (Source("batch", norm.node, gates),)
         else:
-            mean = () if norm.mean is None else tuple(self.tracer.sources(norm.mean))
-            variance = tuple(self.tracer.sources(norm.variance))
+            mean = () if norm.mean is None else self._sources(norm.mean)
+            variance = self._sources(norm.variance)
         # A root of something else: the norm of a vector, a layer norm, an optimizer.
         if not variance or (not norm.fused and not mean):
             return None
+        if norm.deviation and not any(
+            s.origin == "variable" and (s.node in self.updated or _NAMED.search(s.node))
+            for s in mean + variance
+        ):
+            return None
         return Layer(self._name(norm, mean + variance), norm, mean, variance, gates)
+
+    def _sources(self, tensor: Tensor) -> tuple[Source, ...]:
+        """Where a statistic comes from, without the branches that never run."""
+        found = self.tracer.sources(tensor)
+        return tuple(s for s in found if s.origin != "batch" or s.node in self.cone)
 
     def _name(self, norm: Norm, sources: tuple[Source, ...]) -> str:
         """The scope of a batch norm's variables, else the one its node is in."""
@@ -263,6 +248,12 @@ class View:
             found += filter(None, (self.tracer.variable(operand) for operand in operands))
         scopes = filter(None, (name.rpartition("/")[0] for name in found))
         return next(scopes, norm.node.rpartition("/")[0] or norm.node)
+
+
+def _flags(values: Mapping[str, NDArray[Any]]) -> dict[Tensor, Any]:
+    """Switches that are variables, as tflearn has them: they are as they were saved."""
+    flags = {name: v for name, v in values.items() if v.dtype == np.bool_ and v.ndim == 0}
+    return {Tensor(name, 0): value for name, value in flags.items()}
 
 
 def bindings(inputs: Mapping[str, str], bound: Mapping[str, Any]) -> dict[Tensor, Any]:

@@ -6,11 +6,12 @@ the rules of `bnopt.rules` have. What a rule there already means is reported und
 
 from bnopt.frontends.tensorflow.mistakes import (
     decay_is_flag,
+    fast_average,
     no_batch_norm,
     updates_at_inference,
     updates_not_run,
 )
 
-MISTAKES = (decay_is_flag, updates_not_run, updates_at_inference, no_batch_norm)
+MISTAKES = (decay_is_flag, fast_average, updates_not_run, updates_at_inference, no_batch_norm)
 
 __all__ = ["MISTAKES"]

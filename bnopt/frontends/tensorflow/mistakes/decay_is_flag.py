@@ -1,7 +1,7 @@
 """The flag for training was passed as the decay of the moving averages.
 
 What it does: reports every moving average whose decay is exactly 0 or 1, or is computed from a
-boolean placeholder.
+boolean placeholder. A decay that the flag only switches on, 1 - 0.1 * is_training, is none.
 
 Why it is bad: with a decay of 1 nothing moves, and the statistics keep their initial values. With a
 decay of 0 they are those of the last batch. And since the flag itself was not passed, its default
@@ -28,7 +28,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnopt.findings import Finding, Severity
-from bnopt.frontends.tensorflow.dataflow.graph import PLACEHOLDERS, Tensor
+from bnopt.frontends.tensorflow.dataflow.constants import constant
+from bnopt.frontends.tensorflow.dataflow.graph import BOOL, PLACEHOLDERS, Tensor
 from bnopt.frontends.tensorflow.dataflow.updates import Update
 from bnopt.frontends.tensorflow.dataflow.view import View
 
@@ -38,7 +39,6 @@ SUMMARY = "average with a decay that is the flag for training"
 CAUSES = {"": "batch_norm(x, is_training) binds the second parameter, which is decay"}
 FIX = "pass the flag by name, batch_norm(x, is_training=is_training), and train again"
 
-_BOOL = 10
 _ON_THE_WAY = frozenset(("Sub", "Cast", "Identity", "Add", "AddV2", "Mul", "Neg", "Reshape"))
 
 
@@ -62,7 +62,16 @@ def _reason(view: View, update: Update) -> str:
         decay = 1 - int(rate)
         return f"has a decay of {decay}: {'it never moves' if decay else 'it holds one batch'}"
     name = _flag(view, update.rate)
-    return f"takes its decay from the boolean '{name}'" if name else ""
+    if not name or _is_switched(view, update.rate, name):
+        return ""
+    return f"takes its decay from the boolean '{name}'"
+
+
+def _is_switched(view: View, rate: Tensor, flag: str) -> bool:
+    """Whether a flag only switches a rate on and off: `0.1 * cast(is_training)`."""
+    bound = [{**view.bound, Tensor(flag, 0): value} for value in (False, True)]
+    rates = [constant(view.graph, rate, values) for values in bound]
+    return any(r is not None and bool(((r > 0) & (r < 1)).all()) for r in rates)
 
 
 def _flag(view: View, rate: Tensor) -> str:
@@ -75,7 +84,7 @@ def _flag(view: View, rate: Tensor) -> str:
         if node is None or name in seen:
             continue
         seen.add(name)
-        if node.op in PLACEHOLDERS and node.attr["dtype"].type == _BOOL:
+        if node.op in PLACEHOLDERS and node.attr["dtype"].type == BOOL:
             return name
         if node.op in _ON_THE_WAY:
             pending.extend(view.graph.operands(name))

@@ -40,7 +40,7 @@ FIX = "build the training tower inside tf.cond, or pass is_training to batch_nor
 
 def check(view: View) -> Iterator[Finding]:
     """A finding for each batch norm with an update that every run of an output does."""
-    run = view.graph.ancestors(view.outputs)
+    run = view.graph.ancestors(view.outputs) - view.idle
     layers: dict[str, list[str]] = {}
     for update in view.updates:
         if update.node in run and not update.gates and update.variable in view.statistics:
