@@ -76,7 +76,7 @@ def _reason(view: View, write: _Access, readers: set[str]) -> str:
         return ""
     return (
         f"the outputs read '{write.variable}', which a run writes at {write}: a model in ONNX has "
-        "no state; make it an input and an output"
+        "no state; make it an input and an output, or let only training write it"
     )
 
 
