@@ -198,7 +198,7 @@ def _converted(source: object, converted: Converted, seconds: float) -> ExportRe
     )
 
 
-def _codes(converted: Converted, of: Collection[str] = ()) -> list[str]:
+def _codes(converted: Converted, of: Collection[str]) -> list[str]:
     """Codes of errors and warnings about the source, those in `of` alone."""
     found = (one.code for one in converted.findings if one.severity != "info")
     return [code for code in found if code in of]

@@ -15,11 +15,14 @@ from bnopt.cli.options import (
     data_of,
     html_option,
     json_option,
+    keep_overridable_option,
+    lower_option,
     preprocess_option,
     provider_option,
     refuse_to_overwrite,
     same_file,
     set_input_option,
+    training_mode_option,
 )
 from bnopt.cli.progress import progress_bar
 from bnopt.errors import RefusalError
@@ -52,27 +55,9 @@ from bnopt.errors import RefusalError
     help="Samples like those of the training data, for --training-mode eval; as for calibrate.",
 )
 @preprocess_option
-@click.option(
-    "training_mode",
-    "--training-mode",
-    type=click.Choice(["refuse", "eval"]),
-    default="refuse",
-    show_default=True,
-    help="Batch norms in training mode: stop, or put them into inference mode; with --data wrong "
-    "statistics are repaired, as by calibrate.",
-)
-@click.option(
-    "--keep-overridable",
-    is_flag=True,
-    help="Keep what depends on initializers that are graph inputs too.",
-)
-@click.option(
-    "--lower",
-    type=click.Choice(["keep", "mul-add", "depthwise-conv"]),
-    default="keep",
-    show_default=True,
-    help="What to write for batch norms that cannot be folded.",
-)
+@training_mode_option
+@keep_overridable_option
+@lower_option
 @provider_option
 @click.option("--no-validate", is_flag=True, help="Write without comparing with the framework.")
 @html_option

@@ -15,11 +15,14 @@ from bnopt.cli.options import (
     default_output,
     html_option,
     json_option,
+    keep_overridable_option,
+    lower_option,
     preprocess_option,
     provider_option,
     refuse_to_overwrite,
     same_file,
     set_input_option,
+    training_mode_option,
 )
 from bnopt.cli.progress import progress_bar
 from bnopt.errors import RefusalError
@@ -41,27 +44,9 @@ from bnopt.errors import RefusalError
 @data_option
 @preprocess_option
 @set_input_option
-@click.option(
-    "--keep-overridable",
-    is_flag=True,
-    help="Keep what depends on initializers that are graph inputs too.",
-)
-@click.option(
-    "--lower",
-    type=click.Choice(["keep", "mul-add", "depthwise-conv"]),
-    default="keep",
-    show_default=True,
-    help="What to write for batch norms that cannot be folded.",
-)
-@click.option(
-    "training_mode",
-    "--training-mode",
-    type=click.Choice(["refuse", "eval"]),
-    default="refuse",
-    show_default=True,
-    help="Batch norms in training mode: stop, or put them into inference mode; with --data like "
-    "the training data, wrong statistics are repaired first, as by calibrate.",
-)
+@keep_overridable_option
+@lower_option
+@training_mode_option
 @provider_option
 @html_option
 @json_option

@@ -83,6 +83,39 @@ def allow_option(command: Command) -> Command:
     )(command)
 
 
+def keep_overridable_option(command: Command) -> Command:
+    """`--keep-overridable`."""
+    return click.option(
+        "--keep-overridable",
+        is_flag=True,
+        help="Keep what depends on initializers that are graph inputs too.",
+    )(command)
+
+
+def lower_option(command: Command) -> Command:
+    """`--lower`."""
+    return click.option(
+        "--lower",
+        type=click.Choice(["keep", "mul-add", "depthwise-conv"]),
+        default="keep",
+        show_default=True,
+        help="What to write for batch norms that cannot be folded.",
+    )(command)
+
+
+def training_mode_option(command: Command) -> Command:
+    """`--training-mode`."""
+    return click.option(
+        "training_mode",
+        "--training-mode",
+        type=click.Choice(["refuse", "eval"]),
+        default="refuse",
+        show_default=True,
+        help="Batch norms in training mode: stop, or put them into inference mode; with --data "
+        "like the training data, wrong statistics are repaired first, as by calibrate.",
+    )(command)
+
+
 def codes_option(name: str, text: str) -> Callable[[Command], Command]:
     """An option that takes codes of rules, comma separated and repeatable."""
     return click.option(f"--{name}", metavar="CODES", multiple=True, callback=_codes, help=text)

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from bnopt.errors import UsageError
 from bnopt.frontends.tensorflow import graphs
+from bnopt.frontends.tensorflow.dataflow.graph import WRITES
 from bnopt.graph.literals import to_array
 from bnopt.runtime.messages import one_line
 
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from bnopt.frontends.tensorflow.loaded import Loaded
 
 _HANDLE = "VarHandleOp"
-_NO_READS = frozenset(
-    "Assign AssignVariableOp IsVariableInitialized VarIsInitializedOp SaveV2 Save".split()
-)
+# These want the variable itself, which a constant is not.
+_WANT_VARIABLE = WRITES | {"IsVariableInitialized", "VarIsInitializedOp"}
 
 
 def assign(loaded: Loaded, settings: Mapping[str, object]) -> dict[str, object]:
@@ -62,13 +62,11 @@ def settle(graph_def: Any, values: Mapping[str, NDArray[Any]]) -> Any:
             is left alone.
         values: Variable -> value.
     """
-    written = {graphs.node_name(node.input[0]) for node in graph_def.node if node.op in _NO_READS}
+    kept = {graphs.node_name(node.input[0]) for node in graph_def.node if node.op in _WANT_VARIABLE}
     found = {
         node.name: values[node.name]
         for node in graph_def.node
-        if node.op in graphs.VARIABLES
-        and node.name not in written
-        and _is_flag(values.get(node.name))
+        if node.op in graphs.VARIABLES and node.name not in kept and _is_flag(values.get(node.name))
     }
     if not found:
         return graph_def
