@@ -45,8 +45,9 @@ def drop_pairs(editor: Editor, values: Iterable[ir.Value]) -> int:
 
 
 def _permutation(node: ir.Node) -> list[int]:
-    """How a Transpose permutes axes; empty for other nodes, and where it is left to the rank."""
+    """How a Transpose permutes axes; empty for other nodes, and where nobody says."""
     if node.op_type != "Transpose" or node.domain not in ("", "ai.onnx"):
         return []
     perm = node.attributes.get("perm")
-    return [] if perm is None else list(perm.as_ints())
+    # A function may leave it to its caller.
+    return [] if perm is None or perm.is_ref() else list(perm.as_ints())

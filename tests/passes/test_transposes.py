@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 from graphs import assert_same, folded, model, normal, operators, statistics
+
+from bnopt.passes.transposes import _permutation
 
 TEXT = """g (float[N,5,6] x) => (float[N,5,8] z) {{
     d = MatMul(x, W)
@@ -54,3 +57,11 @@ def test_what_stands_between_may_be_an_output() -> None:
     )
     assert_same(proto, x=X)
     assert operators(folded(proto)[0]).count("Transpose") == 2
+
+
+def test_a_permutation_that_a_caller_decides_is_none() -> None:
+    perm = ir.RefAttr("perm", "order", ir.AttributeType.INTS)
+    node = ir.Node("", "Transpose", [ir.Value(name="x")], [perm])
+    assert _permutation(node) == []
+    node.attributes["perm"] = ir.AttrInt64s("perm", [0, 2, 1])
+    assert _permutation(node) == [0, 2, 1]
