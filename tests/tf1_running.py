@@ -44,6 +44,7 @@ class Loaded:
     x: Any
     expected: Any
     infer: dict[str, Any]
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 def slim() -> Any:

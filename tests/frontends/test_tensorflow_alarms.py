@@ -217,7 +217,37 @@ def test_what_only_a_shape_or_a_draw_decides_is_no_switch(kind: str) -> None:
         infer = {"rate:0": 0.0} if kind == "dropout" else {}
         return Ends(tf.identity(y, "y"), infer=infer)
 
-    assert codes(built(program)) == ({"training-switch"} if kind == "data" else set())
+    assert codes(built(program)) == set()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["shape", "data", "flag", "loop", "long-loop"])
+def test_the_batch_under_what_nobody_sets_is_training_mode(kind: str, mode: str) -> None:
+    def program(tf: Any, x: Any) -> Ends:
+        v1 = tf.compat.v1
+        y, used = conv(tf, x), statistics(tf, np.arange(C), 2.0)
+
+        def trained() -> Any:
+            return normalized(tf, y, *tf.nn.moments(y, [0, 1, 2]))
+
+        if "loop" in kind:
+            last = tf.shape(x)[1] if kind == "long-loop" else 2
+
+            def body(index: Any, y: Any) -> Any:
+                return index + 1, normalized(tf, y, *tf.nn.moments(y, [0, 1, 2]))
+
+            y = v1.while_loop(lambda i, _: i < last, body, [tf.constant(0), y])[1]
+            return Ends(tf.identity(y, "y"))
+        choices = {
+            "shape": lambda: tf.shape(x)[0] > 1,
+            "data": lambda: tf.reduce_sum(x) > 0,
+            "flag": lambda: v1.placeholder(tf.int32, (), "phase") > 0,
+        }
+        y = v1.cond(choices[kind](), trained, lambda: normalized(tf, y, *used))
+        return Ends(tf.identity(y, "y"), infer={"phase:0": 0} if kind == "flag" else {})
+
+    found = codes(built(program, mode))
+    assert found == {"training-switch" if kind == "flag" else "training-mode"}
 
 
 def test_layer_norm_is_no_batch_norm() -> None:

@@ -97,3 +97,30 @@ def test_a_layer_that_is_told_to_train(folder, world, nested, trains):
     check(converted, inputs=["photo"], outputs=["scores"])
     found = [(one.code, one.severity) for one in converted.findings]
     assert found.count(("training-mode", "error")) == trains
+
+
+@pytest.mark.parametrize(
+    ("momentum", "fast"), [(0.01, True), (0.5, True), (0, True), (0.51, False)]
+)
+@pytest.mark.parametrize(
+    ("name", "world"),
+    [("model.keras", "keras"), pytest.param("model.h5", "tf_keras", marks=needs_tf_keras)],
+)
+def test_a_file_tells_its_momentum(source, folder, name, world, momentum, fast):
+    path = built("tf2_sources:keras_file", source(name), world, momentum=momentum)
+    found = convert(path, folder=folder).findings
+    assert [(one.code, one.severity) for one in found] == [("fast-average", "warning")] * fast
+    if fast:
+        assert f"a decay of {momentum:.3g}" in found[0].message
+        assert list(found[0].evidence["rates"].values()) == [pytest.approx(1 - momentum)] * 2
+
+
+@pytest.mark.parametrize("what", ["keras", pytest.param("tf_keras", marks=needs_tf_keras)])
+def test_an_object_tells_its_momentum(folder, what):
+    converted = built("tf2_sources:converted_object", what, str(folder), momentum=0.1)
+    assert [one.code for one in converted.findings] == ["fast-average"]
+
+
+def test_averages_that_never_moved_are_not_called_fast(source, folder):
+    path = built("tf2_sources:keras_file", source("model.keras"), fresh=True, momentum=0.01)
+    assert [one.code for one in convert(path, folder=folder).findings] == ["never-updated"]

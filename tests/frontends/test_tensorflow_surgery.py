@@ -166,3 +166,22 @@ def test_the_argument_is_not_changed() -> None:
     before = loaded.graph_def.SerializeToString(deterministic=True)
     surgery.to_inference(loaded.graph_def, {"x": "x:0"}, loaded.outputs)
     assert loaded.graph_def.SerializeToString(deterministic=True) == before
+
+
+def test_every_variable_that_a_conditional_gives_back_freezes() -> None:
+    count = 64
+
+    def program(tf: Any, x: Any) -> running.Ends:
+        v1 = tf.compat.v1
+        offsets = [v1.get_variable(f"offset_{n}", initializer=np.float32(n)) for n in range(count)]
+        given = v1.cond(
+            running.flag(tf),
+            lambda: [tf.zeros(()) for _ in offsets],
+            lambda: [offset.value() for offset in offsets],
+        )
+        return running.Ends(tf.identity(x + tf.add_n(given), "y"), infer=running.INFER)
+
+    loaded = running.built(program)
+    graph, _ = surgery.to_inference(loaded.graph_def, loaded.inputs, loaded.outputs)
+    np.testing.assert_allclose(run(graph, loaded, is_training=False), loaded.expected, **TOLERANCE)
+    np.testing.assert_allclose(run(graph, loaded, is_training=True), loaded.x, **TOLERANCE)

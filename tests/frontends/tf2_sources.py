@@ -35,8 +35,8 @@ def saved_model_2(folder: str, *, several: bool = False, **inner: object):
     return folder
 
 
-def keras_model(world: str = "keras", *, groups: int = 1, fresh: bool = False):
-    """A Keras model of Keras 3 (`keras`) or of `tf_keras`."""
+def keras_model(world: str = "keras", *, groups: int = 1, fresh: bool = False, **norm: object):
+    """A Keras model of Keras 3 (`keras`) or of `tf_keras`; `norm` are options of its batch norm."""
     import importlib
 
     keras = importlib.import_module(world)
@@ -45,15 +45,14 @@ def keras_model(world: str = "keras", *, groups: int = 1, fresh: bool = False):
         [
             keras.Input((SIZE, SIZE, 3), name="photo"),
             layers.Conv2D(CHANNELS, 3, use_bias=False, name="conv", groups=groups),
-            layers.BatchNormalization(name="bn"),
+            layers.BatchNormalization(name="bn", **norm),
             layers.ReLU(),
             layers.GlobalAveragePooling2D(),
             layers.Dense(CLASSES, name="scores"),
         ]
     )
-    norm = model.get_layer("bn")
     for name, value in () if fresh else parameters().items():
-        getattr(norm, name).assign(value)
+        getattr(model.get_layer("bn"), name).assign(value)
     return model
 
 
@@ -123,13 +122,13 @@ def hard_wired(world: str, *, nested: bool):
     return importlib.import_module(world).Model(photo, scores)
 
 
-def converted_object(what: str, folder: str):
+def converted_object(what: str, folder: str, **norm: object):
     """`convert` of a Python object, in the process that made it."""
     import tensorflow as tf
 
     from bnopt.frontends.tensorflow.run import convert
 
-    model = keras_model("tf_keras" if what == "tf_keras" else "keras")
+    model = keras_model("tf_keras" if what == "tf_keras" else "keras", **norm)
     source = subclassed(model) if what == "subclass" else model
     if what in ("function", "concrete"):
         spec = tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32, name="x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnopt.frontends.records import Converted, Reference
 from bnopt.frontends.tensorflow import (
@@ -27,9 +27,8 @@ from bnopt.frontends.tensorflow.detect import Source
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from bnopt.frontends.tensorflow.endpoints import Wanted
+    from bnopt.frontends.tensorflow.loaded import Known
 
 
 def convert(
@@ -40,7 +39,7 @@ def convert(
     batch_sizes: Sequence[int],
     settings: Mapping[str, object],
     folder: str,
-    initial_values: Mapping[str, NDArray[Any]] | None,
+    known: Known | None,
 ) -> Converted:
     """Load, inspect, prune, freeze, convert and run.
 
@@ -51,7 +50,7 @@ def convert(
         batch_sizes: Of the references.
         settings: Placeholder -> the value it always has.
         folder: An existing folder for `model.onnx`.
-        initial_values: Of variables, where the caller knows them.
+        known: What the layers of a Keras model know that the caller has saved.
 
     Raises:
         BnoptError: As the steps raise it.
@@ -59,8 +58,7 @@ def convert(
     library.quiet()
     path = Path(folder) / "model.onnx"
     loaded = loading.load(source, wanted, Path(folder))
-    if initial_values is not None:
-        loaded.initial_values = dict(initial_values)
+    loaded.learn(known)
     settings = flags.assign(loaded, settings)
     bound = freezing.values_of(loaded.graph_def, loaded.inputs, settings)
     findings, variables = inspection.inspect(loaded, bound)

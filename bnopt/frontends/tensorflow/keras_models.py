@@ -14,6 +14,7 @@ import numpy as np
 
 from bnopt.errors import LoadError
 from bnopt.frontends.tensorflow import library
+from bnopt.frontends.tensorflow.loaded import Known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_PARAMETERS = ("gamma", "beta", "moving_mean", "moving_variance")
+_AVERAGES = ("moving_mean", "moving_variance")
+_PARAMETERS = ("gamma", "beta", *_AVERAGES)
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.\-/]")
 _SURE = ("Zeros", "Ones", "Constant")
 
@@ -32,12 +34,11 @@ class Saved:
 
     Attributes:
         path: Its folder.
-        initial_values: Variable name -> the value that its layer's initializer gives, where that
-            is not random.
+        known: What the layers know; None if no Keras model was saved.
     """
 
     path: Path
-    initial_values: dict[str, NDArray[Any]] | None
+    known: Known | None
 
 
 def open_file(path: Path, folder: Path) -> Saved:
@@ -72,7 +73,7 @@ def save(model: Any, folder: Path) -> Saved:
         # A subclass of Model: only it knows what it was called with.
         with redirect_stdout(io.StringIO()):
             model.export(str(path))
-        return Saved(path, _initial_values(model))
+        return Saved(path, _known(model))
     names = _unique([_plain(tensor.name) for tensor in inputs])
     specs = [
         tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
@@ -88,7 +89,7 @@ def save(model: Any, folder: Path) -> Saved:
     holder = tf.Module()
     holder.variables_of_the_model = list(function.graph.variables)
     tf.saved_model.save(holder, str(path), signatures=function)
-    return Saved(path, _initial_values(model))
+    return Saved(path, _known(model))
 
 
 def _zipped(path: Path) -> tuple[object, str]:
@@ -152,19 +153,27 @@ def _unique(names: list[str]) -> list[str]:
     return taken
 
 
-def _initial_values(model: Any) -> dict[str, NDArray[Any]]:
-    found: dict[str, NDArray[Any]] = {}
+def _known(model: Any) -> Known:
+    starts: dict[str, NDArray[Any]] = {}
+    rates: dict[str, float] = {}
     layers = getattr(model, "_flatten_layers", None)
     for layer in layers() if layers is not None else ():
+        momentum = getattr(layer, "momentum", None)
         for parameter in _PARAMETERS:
             variable = getattr(layer, parameter, None)
-            initializer = getattr(layer, f"{parameter}_initializer", None)
-            if variable is None or initializer is None or type(initializer).__name__ not in _SURE:
+            if variable is None:
                 continue
-            value = initializer(tuple(variable.shape), dtype=variable.dtype)
-            # Keras 3 wraps TensorFlow's variable, whose name the graph has; elsewhere `value` is a
-            # method.
-            inner = getattr(variable, "value", variable)
-            name = str((variable if callable(inner) else inner).name)
-            found[name.partition(":")[0]] = np.asarray(value)
-    return found
+            name = _name(variable)
+            initializer: Any = getattr(layer, f"{parameter}_initializer", None)
+            if type(initializer).__name__ in _SURE:
+                value = initializer(tuple(variable.shape), dtype=variable.dtype)
+                starts[name] = np.asarray(value)
+            if parameter in _AVERAGES and isinstance(momentum, int | float):
+                rates[name] = 1.0 - momentum
+    return Known(starts, rates)
+
+
+def _name(variable: Any) -> str:
+    # Keras 3 wraps TensorFlow's variable, whose name the graph has; elsewhere `value` is a method.
+    inner = getattr(variable, "value", variable)
+    return str((variable if callable(inner) else inner).name).partition(":")[0]

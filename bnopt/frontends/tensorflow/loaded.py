@@ -9,6 +9,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the layers of a Keras model know, and the graph of its inference does not.
+
+    Attributes:
+        initial_values: Variable name -> the value that its layer's initializer gives, where that
+            is not random.
+        rates: Moving mean or variance -> how much of each new batch it takes, 1 - momentum.
+    """
+
+    initial_values: dict[str, NDArray[Any]]
+    rates: dict[str, float]
+
+
 @dataclass(slots=True)
 class Loaded:
     """A graph with its variables still visible.
@@ -24,6 +38,8 @@ class Loaded:
         inputs: Name in the ONNX model -> tensor (`node:0`), in order.
         outputs: Name in the ONNX model -> tensor, in order.
         notes: What was decided on the way.
+        rates: Moving average -> how much of each new batch it takes, where the source says so and
+            the graph does not.
     """
 
     graph_def: Any
@@ -32,3 +48,10 @@ class Loaded:
     inputs: dict[str, str]
     outputs: dict[str, str]
     notes: list[str] = field(default_factory=list[str])
+    rates: dict[str, float] = field(default_factory=dict[str, float])
+
+    def learn(self, known: Known | None) -> None:
+        """Take over what the layers of a Keras model know, if it is one."""
+        if known is not None:
+            self.initial_values = known.initial_values
+            self.rates = known.rates

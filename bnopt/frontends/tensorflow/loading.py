@@ -40,7 +40,7 @@ def load(source: Source, wanted: Wanted, folder: Path) -> Loaded:
         if source.kind == "keras":
             saved = keras_models.open_file(source.path, folder)
             loaded = _saved_model(saved.path, wanted)
-            loaded.initial_values = saved.initial_values
+            loaded.learn(saved.known)
             return loaded
         if source.kind == "saved-model":
             return _saved_model(source.path, wanted)

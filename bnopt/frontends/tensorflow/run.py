@@ -96,7 +96,7 @@ def convert(
                 batch_sizes=tuple(batch_sizes),
                 settings=dict(set_inputs or {}),
                 folder=str(folder),
-                initial_values=saved.initial_values if saved else None,
+                known=saved.known if saved else None,
                 task=f"export of {what}",
             ),
         )

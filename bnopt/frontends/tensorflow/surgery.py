@@ -13,7 +13,6 @@ output depends on what a run writes, the model is refused, by the name of the no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from bnopt.errors import UnsupportedModelError
@@ -36,19 +35,9 @@ from bnopt.frontends.tensorflow.dataflow.inlining import inline
 from bnopt.frontends.tensorflow.dataflow.obstacles import obstacles
 from bnopt.frontends.tensorflow.dataflow.pivots import drop_controls
 from bnopt.frontends.tensorflow.dataflow.view import View
+from bnopt.frontends.tensorflow.loaded import Loaded
 
 _MAX_LISTED = 3
-
-
-@dataclass(slots=True)
-class _Unfrozen:
-    """What `View` asks of a model, without values."""
-
-    graph_def: Any
-    inputs: dict[str, str]
-    outputs: dict[str, str]
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
-    initial_values: dict[str, Any] | None = None
 
 
 def to_inference(
@@ -78,7 +67,7 @@ def to_inference(
     _note(notes, "left to its default", defaults)
     _note(notes, "replaced by the branch that is taken", taken)
 
-    view = View(_Unfrozen(graph, dict(inputs), dict(outputs)))
+    view = View(Loaded(graph, {}, None, dict(inputs), dict(outputs)))
     if reasons := list(obstacles(view)):
         raise UnsupportedModelError(f"no inference path: {'; '.join(reasons[:_MAX_LISTED])}")
     run = view.graph.ancestors(view.outputs)

@@ -76,7 +76,8 @@ def without_places(graph_def: Any) -> None:
 def _clean(function: Any) -> None:
     drop_controls(function.node_def)
     nodes = {node.name: node for node in function.node_def}
-    for result, text in function.ret.items():
+    # A protobuf map that is written to moves its entries, and an iterator misses some.
+    for result, text in list(function.ret.items()):
         node = nodes.get(text.partition(":")[0])
         if node is not None and node.op == "ReadVariableOp":
             # Freezing makes the read an Identity, whose output has another name.

@@ -25,10 +25,14 @@ _MAX_LISTED = 16
 
 
 def training_mode(view: View) -> Iterator[Finding]:
-    """A finding for each batch norm that takes the statistics of its batch, whatever is fed."""
+    """A finding for each batch norm that takes the statistics of its batch, whatever is set."""
     fix = "export the inference graph: is_training=False or training=False"
     for layer in view.layers:
-        found = [s for s in layer.sources if s.origin in ("batch", "update") and not s.gates]
+        found = [
+            source
+            for source in layer.sources
+            if source.origin in ("batch", "update") and all(map(view.is_fixed, source.gates))
+        ]
         if not found or layer.gates:
             continue
         if found[0].origin == "update":
@@ -53,7 +57,7 @@ def training_switch(view: View) -> Iterator[Finding]:
     decisions: dict[str, _Decision] = {}
     for layer in view.layers:
         for predicate, way in _choices(layer):
-            for name in view.placeholders(predicate):
+            for name in view.flags(predicate):
                 decision = decisions.setdefault(name, _Decision())
                 decision.layers[layer.name] = None
                 decision.predicates.add(predicate)

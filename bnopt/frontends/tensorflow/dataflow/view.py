@@ -41,6 +41,7 @@ class Model(Protocol):
     initial_values: dict[str, NDArray[Any]] | None
     inputs: dict[str, str]
     outputs: dict[str, str]
+    rates: dict[str, float]
 
 
 class View:
@@ -182,6 +183,17 @@ class View:
         zero = not value.any()
         return zero or bool((value == 1).all()) if role == "moving_variance" else zero
 
+    def is_fixed(self, gate: Gate) -> bool:
+        """Whether nobody can set a gate: the data decide, or it is that of a loop."""
+        if self.graph.op(gate.predicate.node) == "LoopCond":
+            return True
+        found = self.graph.ancestors([gate.predicate.node], control=False)
+        return any(map(self._is_open, found)) and not self.flags(gate.predicate)
+
+    def flags(self, predicate: Tensor) -> list[str]:
+        """The placeholders that decide a predicate and are one number each: more are data."""
+        return [name for name in self.placeholders(predicate) if self._is_number(name)]
+
     def placeholders(self, predicate: Tensor) -> list[str]:
         """The placeholders that decide a predicate."""
         found = self.graph.ancestors([predicate.node], control=False, stop=self._shapes)
@@ -198,6 +210,10 @@ class View:
     def _is_open(self, name: str) -> bool:
         return self.graph.op(name) in PLACEHOLDERS and Tensor(name, 0) not in self.bound
 
+    def _is_number(self, name: str) -> bool:
+        # A flag is often given without a shape.
+        return all(dim.size == 1 for dim in self.graph.nodes[name].attr["shape"].shape.dim)
+
     def _gates(self, node: str) -> tuple[Gate, ...]:
         """The values without which a node has no part in the outputs."""
         return tuple(gate for gate, nodes in self._alive.items() if node not in nodes)
@@ -211,7 +227,7 @@ class View:
                 continue
             at = self.graph.operands(name)[1 if node.op in SWITCHES else 0]
             predicate = self.tracer.predicate(at)
-            if Gate(predicate, True) in found or not self.placeholders(predicate):
+            if Gate(predicate, True) in found or not self.flags(predicate):
                 continue
             for value in (True, False):
                 bound = {**self.bound, predicate: not value}

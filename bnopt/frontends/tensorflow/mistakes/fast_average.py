@@ -1,8 +1,8 @@
 """The moving averages move so fast that they hold little more than the last batch.
 
 What it does: reports every batch norm whose moving mean or variance takes half or more of each new
-batch. An average that takes all of it is `decay-is-flag` in TensorFlow, and reported here in
-PyTorch.
+batch. An average that takes all of it is `decay-is-flag` in a TensorFlow graph with its update ops,
+and reported here in Keras and PyTorch.
 
 Why it is bad: the statistics are those of the last batch of training, with all its noise. They are
 not far off on the whole, so that nothing looks broken; but the smaller that batch, the further.
@@ -14,14 +14,16 @@ new batch, 0.1 by default; momentum=0.99, taken from a Keras model, is a decay o
 momentum is the weight of the old average, 0.99 by default; momentum=0.01 or 0.1, taken from a
 PyTorch model, is a decay of 0.01 or 0.1. TensorFlow 1, contrib and slim: decay is as Keras has it.
 
-Severity: a warning, because large batches give good statistics all the same. It is seen in PyTorch
-modules, which know their momentum, and in TensorFlow graphs that hold the update ops with a
-constant decay. An ONNX file and a Keras file of the inference graph do not say how fast their
-averages were, and what `bnopt check --data` calls stale (`stale-statistics`) is further off.
+Severity: a warning, because large batches give good statistics all the same. It is seen in Keras
+models and files and in PyTorch modules, which know their momentum, and in TensorFlow graphs that
+hold the update ops with a constant decay. An ONNX file and a SavedModel of inference do not say how
+fast their averages were, and what `bnopt check --data` calls stale (`stale-statistics`) is further
+off.
 
 Example:
     nn.BatchNorm2d(64, momentum=0.99)                       # PyTorch: a decay of 0.01
     nn.BatchNorm2d(64, momentum=0.01)                       # as Keras' momentum=0.99
+    keras.layers.BatchNormalization(momentum=0.1)           # Keras: a decay of 0.1
 
 How to fix: take 1 - momentum, and train again; or estimate the statistics from data (`bnopt
 calibrate`). The weights were trained with batch statistics and can stay.
@@ -55,7 +57,7 @@ _ROUNDING = 1e-6
 
 def check(view: View) -> Iterator[Finding]:
     """A finding for each batch norm with statistics that were moved so."""
-    rates = _rates(view)
+    rates = _rates(view) | {n: r for n, r in view.model.rates.items() if _is_fast(r)}
     for pair in view.pairs:
         fast = {name: rates[name] for name in (pair.mean, pair.variance) if name in rates}
         if not fast or pair.never:
@@ -81,7 +83,11 @@ def _rates(view: View) -> dict[str | None, float]:
             moving = [rate or 0.0 for rate in _ways(graph, update.rate) if rate != 0]
             found.setdefault(update.variable, []).extend(moving)
     smallest = {variable: min(rates, default=0.0) for variable, rates in found.items()}
-    return {name: rate for name, rate in smallest.items() if _FAST - _ROUNDING <= rate < 1}
+    return {name: rate for name, rate in smallest.items() if _is_fast(rate) and rate < 1}
+
+
+def _is_fast(rate: float) -> bool:
+    return rate >= _FAST - _ROUNDING
 
 
 def _ways(graph: Graph, rate: Tensor) -> Iterator[float | None]:
