@@ -57,7 +57,7 @@ frameworks: $(TENSORFLOW)/.ready $(TORCH)/.ready ## install TensorFlow and PyTor
 test-frameworks: frameworks ## the tests that need TensorFlow or PyTorch
 	@$(TENSORFLOW)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS) tests/frontends tests/integrations \
 	  tests/cli/test_export.py tests/tools/test_zoo.py tests/tools/test_calibration_table.py \
-	  tests/tools/test_detection_curve.py
+	  tests/tools/test_detection_curve.py tests/tools/test_keras_table.py
 	@$(TORCH)/bin/python -m pytest -n $(JOBS) $(PYTEST_ARGS) tests/frontends tests/test_pipelines.py
 
 $(TENSORFLOW)/.ready: pyproject.toml

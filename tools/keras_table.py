@@ -111,12 +111,27 @@ def table(rows: list[Row]) -> tuple[_tables.Row, list[_tables.Row]]:
     return header, lines
 
 
+def page(rows: list[Row], size: int) -> str:
+    """docs/keras.md."""
+    sites, left = sum(row.found for row in rows), sum(row.left for row in rows)
+    return f"""# keras.applications through `bnopt export`
+
+Each network has random weights and moving statistics as training would leave them (seeded), is
+saved as `.keras`, and exported with `bnopt export`; `batch 1` and `batch 8`: largest difference
+between the folded ONNX model in onnxruntime and Keras, over Keras' largest output. Images of
+{size} x {size}. Of {sites} batch norms {left} are left. Written by
+`python tools/keras_table.py --markdown FILE`.
+
+{_tables.markdown(*table(rows))}
+"""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", action="append", choices=NETWORKS, help="repeatable")
     parser.add_argument("--size", type=int, default=96, help="of the images, at least 75")
     parser.add_argument("--jobs", type=int, default=1, help="networks at a time")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page there")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.job:
@@ -132,10 +147,9 @@ def main() -> int:
         else Row(job["name"], error=f"{outcome.status}: {outcome.message}")
         for job, outcome in zip(jobs, outcomes, strict=True)
     ]
-    header, lines = table(rows)
-    print(_tables.text(header, lines))
+    print(_tables.text(*table(rows)))
     if chosen.markdown:
-        chosen.markdown.write_text(_tables.markdown(header, lines) + "\n", encoding="utf-8")
+        chosen.markdown.write_text(page(rows, chosen.size), encoding="utf-8")
     return int(not all(row.ok for row in rows))
 
 
