@@ -194,9 +194,14 @@ def test_fast_average_says_what_the_momentum_is() -> None:
     assert finding.code in {mistake.CODE for mistake in MISTAKES}
 
 
+@pytest.mark.parametrize(("batches", "told"), [(1, False), (2, True)])
+def test_the_average_of_one_batch_is_not_fast(batches: int, told: bool) -> None:
+    module = ran(nn.BatchNorm2d(3, momentum=1.0), batches)
+    assert [code for code, _, _ in found(module)] == ["fast-average"] * told
+
+
 def test_averages_that_are_not_fast() -> None:
-    """One batch alone, none that was counted, another's statistics, and none at all."""
-    assert found(ran(nn.BatchNorm2d(3, momentum=1.0), 1)) == []
+    """None that was counted, another's statistics, and none at all."""
     uncounted = trained(nn.BatchNorm2d(3, momentum=0.99))
     uncounted.num_batches_tracked.zero_()
     assert found(uncounted) == []
