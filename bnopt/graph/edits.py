@@ -66,16 +66,23 @@ class Editor:
             nodes: The chain, first to last.
             source: What it reads.
             takes_name: Whether `source` takes over the name, type and metadata of the chain's
-                output, so that no name comes to mean another tensor.
+                output, so that no name comes to mean another tensor. What no node of the graph
+                makes, such as an input, keeps its own; where it were to be an output of the
+                graph, an Identity stays.
         """
         source = self.current(source)
         gone = nodes[-1].outputs[0]
+        maker = source.producer()
+        is_made_here = maker is not None and maker.graph is nodes[-1].graph
+        if gone.is_graph_output() and not is_made_here:
+            self.replace_chain(nodes, source, [ir.Node("", "Identity", [None])])
+            return
         name = gone.name
         for node in nodes:
             self._pass_on(node.outputs[0], source)
         for node in reversed(nodes):
             self._remove(node)
-        if not takes_name:
+        if not takes_name or not is_made_here:
             return
         self._names.release(source.name)
         self._names.claim(name)

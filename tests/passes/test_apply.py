@@ -402,3 +402,39 @@ def test_a_reader_of_the_shape_inside_a_chain_does_not_keep_the_chain(link: str)
     proto = model(text, W=normal(4, 3, 1, 1), a=normal(1, 4, 1, 1), **weights)
     assert operators(folded(proto)[0]) == ["Conv", "Shape"]
     assert_same(proto, x=normal(2, 3, 6, 6))
+
+
+@pytest.mark.parametrize(
+    ("rest", "outputs", "left"),
+    [
+        ("y = MatMul(t, W)", "float[N,3] y", ["MatMul"]),
+        ("y = Identity(x)", "float[N,3] t, float[N,3] y", ["Identity", "Identity"]),
+        ("y = Relu(t)", "float[N,3] t, float[N,3] y", ["Identity", "Relu"]),
+        ("y = Relu(t)  u = Neg(t)", "float[N,3] y, float[N,3] u", ["Relu", "Neg"]),
+    ],
+)
+def test_an_input_keeps_its_name_where_nothing_is_left(
+    rest: str, outputs: str, left: list[str]
+) -> None:
+    text = f"g (float[N,3] x) => ({outputs}) {{ s = Sub(x, zero)  t = Div(s, one)  {rest} }}"
+    proto = model(text, zero=np.zeros(3, np.float32), one=np.ones(3, np.float32), W=normal(3, 3))
+    result, _ = folded(proto)
+    assert operators(result) == left
+    assert result.graph.input == proto.graph.input
+    assert result.graph.output == proto.graph.output
+    assert_same(proto, x=normal(2, 3))
+
+
+def test_a_branch_that_gives_back_a_value_from_outside_still_does() -> None:
+    text = """g (float[N,3] x, bool p) => (float[N,3] y) {
+        r = Relu(x)
+        y = If (p) <
+            then_branch = yes () => (float[N,3] t) { s = Sub(r, zero)  t = Div(s, one) },
+            else_branch = no () => (float[N,3] e) { e = Neg(r) }
+        >
+    }"""
+    proto = model(text, zero=np.zeros(3, np.float32), one=np.ones(3, np.float32))
+    result, _ = folded(proto)
+    branch = next(a.g for a in result.graph.node[1].attribute if a.name == "then_branch")
+    assert [node.op_type for node in branch.node] == ["Identity"]
+    assert_same(proto, x=normal(2, 3), p=np.array(True))
