@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from bnopt.algebra.base import Context
 from bnopt.calibration.batch_mode import batch_mode
 from bnopt.calibration.checkpoint import Checkpoint, fingerprint, identify
-from bnopt.calibration.depth import depths
+from bnopt.calibration.depth import depths, layer_depths
 from bnopt.calibration.engine import Engine, Task
+from bnopt.calibration.layers import Layer, join, layers_of
 from bnopt.calibration.runner import Part
 from bnopt.calibration.slots import Slot
-from bnopt.calibration.statistics import comparison, store
+from bnopt.calibration.statistics import comparison, pooled, store
 from bnopt.calibration.tally import Tally, run_pass
 from bnopt.calibration.taps import Place, Tap, tapped
 from bnopt.errors import RefusalError
@@ -77,6 +78,7 @@ class Session:
         seed: Of the order of the samples.
         resume: Where to keep partial moments; None keeps none.
         tell: Called with (stage, samples done, samples in all).
+        pool: Whether calls of one layer get one pair of statistics; otherwise each gets its own.
     """
 
     open: Open
@@ -85,6 +87,7 @@ class Session:
     seed: int | None
     resume: Path | None
     tell: Callable[[str, int, int], None]
+    pool: bool = True
 
 
 def precise(model: ir.Model, slots: Sequence[Slot], session: Session) -> Measurement:
@@ -102,12 +105,13 @@ def precise(model: ir.Model, slots: Sequence[Slot], session: Session) -> Measure
         UsageError: Partial moments of another run.
     """
     behind = depths(model.graph, slots)
-    found = _measure("precise", model, slots, behind, session, [list(slots)], _all_at_once)
-    feeds = found.partial.finished[0].feeds
-    for layer in found.layers:
-        if layer.count < 2 * feeds:
+    layers = _layers(model, slots, session)
+    found = _measure("precise", model, slots, layers, behind, session, [list(slots)], _all_at_once)
+    whole = found.partial.finished[0]
+    for slot, moments in zip(slots, whole.moments, strict=True):
+        if moments is not None and moments.count < 2 * whole.feeds:
             raise RefusalError(
-                f"the input of '{layer.name}' is one number for each channel and batch, which "
+                f"the input of '{slot.name}' is one number for each channel and batch, which "
                 "normalises to zero; take larger batches, or the method sequential"
             )
     return found
@@ -116,14 +120,26 @@ def precise(model: ir.Model, slots: Sequence[Slot], session: Session) -> Measure
 def sequential(model: ir.Model, slots: Sequence[Slot], session: Session) -> Measurement:
     """Give every slot the moments of its input once all before it have theirs.
 
-    Arguments and errors are those of `precise`.
+    Arguments and errors are those of `precise`; a layer is also refused of which one call stands
+    behind another.
     """
-    behind = depths(model.graph, slots)
+    layers = _layers(model, slots, session)
+    levels = zip(layers, layer_depths(model.graph, layers), strict=True)
+    level_of = {slot.site: level for layer, level in levels for slot in layer}
+    behind = [level_of[slot.site] for slot in slots]
     groups = [
         [slot for slot, depth in zip(slots, behind, strict=True) if depth == level]
         for level in sorted(set(behind))
     ]
-    return _measure("sequential", model, slots, behind, session, groups, _as_it_is)
+    return _measure("sequential", model, slots, layers, behind, session, groups, _as_it_is)
+
+
+def _layers(model: ir.Model, slots: Sequence[Slot], session: Session) -> list[Layer]:
+    if not session.pool:
+        return [(slot,) for slot in slots]
+    layers, notes = layers_of(model, slots)
+    session.engine.notes += notes
+    return layers
 
 
 Prepared: TypeAlias = "tuple[ir.Model, tuple[Place, ...]]"
@@ -145,6 +161,7 @@ def _measure(
     method: str,
     model: ir.Model,
     slots: Sequence[Slot],
+    layers: Sequence[Layer],
     behind: Sequence[int],
     session: Session,
     groups: Sequence[Sequence[Slot]],
@@ -179,14 +196,17 @@ def _measure(
             for place, one in zip(places, whole.moments, strict=True)
             for site in place.sites
         }
-        for slot in group:
-            taken = store(slot, moments.get(slot.site))
-            measured[slot.site] = comparison(slot, taken, level[slot.site])
+        for layer in (layer for layer in layers if layer[0] in group):
+            together = pooled(layer, moments)
+            for slot in layer:
+                taken = store(slot, together)
+                measured[slot.site] = comparison(slot, taken, level[slot.site])
+            join(layer)
     assert state is not None
     assert dataset is not None
-    layers = tuple(measured[slot.site] for slot in slots)
+    records = tuple(measured[slot.site] for slot in slots)
     samples = state.finished[0].samples
-    return Measurement(layers, dataset, samples, len(groups), resumed, state)
+    return Measurement(records, dataset, samples, len(groups), resumed, state)
 
 
 def _pass(session: Session, task: Task, state: Checkpoint, number: int, passes: int) -> Part:

@@ -81,6 +81,7 @@ class _Found:
     dtype: np.dtype[Any]
     numbers: dict[str, Array]
     rewritten: bool
+    stored: tuple[ir.TensorProtocol, ...]
 
 
 def _look(node: ir.Node, scope: Scope, context: Context) -> _Found | Refusal:
@@ -116,6 +117,7 @@ def _look(node: ir.Node, scope: Scope, context: Context) -> _Found | Refusal:
         listed = ", ".join(sorted(map(str, shapes))) or "that are not known"
         return Refusal("shape-mismatch", f"data and parameters of {what} have channels {listed}")
     recognized = batch_normalization.recognize(node, scope, context)
+    statistics = [context.constants.resolve(operand(node, index)) for index in (MEAN, VARIANCE)]
     return _Found(
         node,
         scope.site_id(node),
@@ -126,6 +128,7 @@ def _look(node: ir.Node, scope: Scope, context: Context) -> _Found | Refusal:
         dtype,
         numbers,
         isinstance(recognized, Refusal) and recognized.reason in _BATCH_MODES,
+        tuple(constant.tensor for constant in statistics if constant is not None),
     )
 
 
@@ -175,4 +178,5 @@ def _write(editor: Editor, found: _Found) -> Slot:
         mean=mean,
         variance=variance,
         rewritten=found.rewritten,
+        stored=found.stored,
     )

@@ -26,7 +26,8 @@ class Slot:
         name: Its name there.
         form: How it was written there.
         node: A BatchNormalization in the main graph, in inference mode, with one output and a
-            channel axis of 1; mean and variance are constants [C] that nobody else reads.
+            channel axis of 1; mean and variance are constants [C] that nobody else reads until
+            they are measured, and then only other calls of the same layer.
         epsilon: Added to the variance.
         gamma: Scale parameter, [C]; None if it is no constant.
         beta: Shift parameter, likewise.
@@ -34,6 +35,8 @@ class Slot:
         variance: Likewise.
         rewritten: Whether the original normalised by the statistics of its batch, so that the
             node is not what stood there.
+        stored: The tensors that the original read mean and variance from; none where it was no
+            BatchNormalization, or had them not as constants.
     """
 
     site: str
@@ -46,6 +49,7 @@ class Slot:
     mean: Array | None
     variance: Array | None
     rewritten: bool
+    stored: tuple[ir.TensorProtocol, ...] = ()
 
     @property
     def input(self) -> ir.Value:

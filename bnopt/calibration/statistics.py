@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
+
 import numpy as np
 import onnx_ir as ir
 
 from bnopt.algebra.rounding import round_array
+from bnopt.calibration.layers import Layer
 from bnopt.calibration.moments import Moments
 from bnopt.calibration.runner import sound
 from bnopt.calibration.slots import MEAN, VARIANCE, Array, Slot
@@ -13,28 +17,53 @@ from bnopt.errors import RefusalError
 from bnopt.evidence import Recalibrated
 
 
+def pooled(layer: Layer, measured: Mapping[str, Moments | None]) -> Moments | None:
+    """The moments of the inputs of all calls of a layer together.
+
+    Each call has the weight of its numbers, and the variance between calls counts, as that between
+    batches does.
+
+    Args:
+        layer: The calls.
+        measured: Site id -> moments of its input.
+
+    Returns:
+        The moments; None if all inputs are empty.
+
+    Raises:
+        RefusalError: An input is not finite.
+    """
+    parts: list[Moments] = []
+    for slot in layer:
+        moments = measured.get(slot.site)
+        if moments is None:
+            continue
+        if not sound(moments):
+            raise RefusalError(
+                f"the input of '{slot.name}' is not finite on this data, so it has no mean; "
+                "`bnopt check` names what else is wrong with the model"
+            )
+        parts.append(moments)
+    return reduce(Moments.merge, parts) if parts else None
+
+
 def store(slot: Slot, moments: Moments | None) -> Moments:
     """Make measured moments the statistics of a batch norm.
 
     Args:
         slot: Its node is edited.
-        moments: Of its input.
+        moments: Of its input, and of those of other calls of its layer; finite.
 
     Returns:
         The moments.
 
     Raises:
-        RefusalError: They are no statistics: not finite, of a single number, too large for the
-            data type of the node, or without any variance and epsilon.
+        RefusalError: They are no statistics: of a single number, too large for the data type of
+            the node, or without any variance and epsilon.
     """
     what = f"the input of '{slot.name}'"
     if moments is None:
         raise RefusalError(f"{what} is empty on this data, so it has no mean")
-    if not sound(moments):
-        raise RefusalError(
-            f"{what} is not finite on this data, so it has no mean; `bnopt check` names what else "
-            "is wrong with the model"
-        )
     if moments.count < 2:
         raise RefusalError(f"{what} is one number for each channel, which has no variance")
     for index, values in ((MEAN, moments.mean), (VARIANCE, moments.variance)):

@@ -56,6 +56,8 @@ def prove(
                 seed=None,
                 resume=None,
                 tell=lambda stage, done, total: None,
+                # In the original each call of a layer normalises by its own batch.
+                pool=False,
             )
             precise(before, on(before, rewritten), session)
     original = source.model.clone()
