@@ -41,7 +41,7 @@ def export(
     *,
     output: str | os.PathLike[str] | None = None,
     kind: str = "auto",
-    example_inputs: Sequence[Any] = (),
+    example_inputs: Any = None,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
     signature: str | None = None,
@@ -69,7 +69,7 @@ def export(
         output: Where to write the ONNX model; None writes nothing.
         kind: `saved-model`, `keras`, `frozen-graph`, `checkpoint`; `auto` finds out.
         example_inputs: Of a `torch.nn.Module`: what its `forward` takes, with a batch as leading
-            axis.
+            axis: a tensor, a tuple or list of arguments, or a dict of keyword arguments.
         inputs: Names of inputs, where the source does not say which they are.
         outputs: Names of outputs, likewise.
         signature: Of a SavedModel; None: `serving_default`, or the only one.
@@ -114,7 +114,7 @@ def export(
         converted = convert(
             source,
             kind,
-            tuple(example_inputs),
+            example_inputs,
             folder=folder,
             opset=opset,
             training_mode=training_mode,
@@ -234,7 +234,7 @@ def _calibrated(
             f"{codes[0]}, and '{first.name}' cannot be calibrated: {first.reason}: "
             f"{first.message}; or --allow {codes[0]}",
             findings=converted.findings,
-            result=result,
+            result=replace(result, calibration=found),
         )
     return found
 

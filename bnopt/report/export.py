@@ -15,6 +15,7 @@ from bnopt.report.exported import (
     framework_name,
     news,
     next_command,
+    repaired_word,
     stage_seconds,
 )
 from bnopt.report.layout import indented, line, next_step, notes, table
@@ -34,12 +35,12 @@ def export_text(result: ExportResult, *, stopped: bool = False) -> RenderableTyp
     parts: list[RenderableType] = [_headline(result, stopped)]
     what = f"{clean(short_path(result.source))}: {result.kind}, {clean(result.framework)}"
     parts.append(line(f"{what}, {plural(len(result.variables), 'variable')} of batch norms", "dim"))
-    parts += _findings(result.findings)
+    parts += _findings(result.findings, result)
     calibration = calibration_of(result)
     if calibration is not None:
         parts += calibration_lines(calibration)
     if more := news(result):
-        parts += [Text(), line("in the converted model", "bold"), *_findings(more)]
+        parts += [Text(), line("in the converted model", "bold"), *_findings(more, None)]
     parts += _agreement(result)
     parts += notes(all_notes(result))
     parts += [Text(), line(stages(stage_seconds(result)), "dim")]
@@ -65,13 +66,16 @@ def _headline(result: ExportResult, stopped: bool) -> Text:
     return head
 
 
-def _findings(findings: tuple[Finding, ...]) -> list[RenderableType]:
+def _findings(findings: tuple[Finding, ...], source: ExportResult | None) -> list[RenderableType]:
+    """A paragraph for each; those of the `source` may have been repaired."""
     parts: list[RenderableType] = []
     for finding in findings[:MOST]:
+        word = "" if source is None else repaired_word(source, finding)
         head = line(finding.severity, STYLE[finding.severity])
+        head.append(f" ({word})" if word else "")
         place = f"{clean(finding.site)}: " if finding.site else ""
         parts += [Text(), head.append(f" {finding.code}: {place}{clean(finding.message)}")]
-        if finding.fix:
+        if finding.fix and word != "repaired":
             parts.append(indented(line(f"fix: {clean(finding.fix)}", "dim")))
     if len(findings) > MOST:
         parts.append(line(f"... and {len(findings) - MOST} more, --json lists all", "dim"))

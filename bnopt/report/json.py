@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import bnopt
 from bnopt.findings import Finding, Kept, ModelInfo, Site, Summary
+from bnopt.report.exported import repaired_word
 from bnopt.report.json_audit import behaviour_report, cause_report, statistics_report
 from bnopt.report.json_calibration import calibration_report
 from bnopt.report.json_export import exported_report
@@ -98,14 +99,18 @@ def fold_report(result: FoldResult) -> Report:
 def export_report(result: ExportResult) -> Report:
     """An export; findings of the source stand before those of the converted model."""
     made = empty("export") if result.fold is None else fold_report(result.fold)
-    findings = [_finding(finding) for finding in result.findings]
+    findings = [
+        {**_finding(one), "repaired": repaired_word(result, one) == "repaired"}
+        for one in result.findings
+    ]
+    findings += [{**one, "repaired": False} for one in made["findings"]]
     return {
         **made,
         **exported_report(result),
         "command": "export",
         "ok": result.ok,
         "model": None if result.info is None else _model(result.info),
-        "findings": [*findings, *made["findings"]],
+        "findings": findings,
         "seconds": asdict(result.timings),
     }
 

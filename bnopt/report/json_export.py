@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from bnopt.report.exported import all_notes, calibration_of
+from bnopt.report.exported import all_notes, calibration_of, variables_of
 from bnopt.report.json_calibration import calibration_report
 from bnopt.results import ExportResult
 
@@ -19,7 +19,7 @@ def exported_report(result: ExportResult) -> Report:
         "source": result.source,
         "from": result.kind,
         "framework": result.framework,
-        "variables": [asdict(variable) for variable in result.variables],
+        "variables": [asdict(variable) for variable in variables_of(result)],
         "agreement": [asdict(one) for one in result.agreement],
         "calibration": None if calibration is None else calibration_report(calibration),
         "output": None if result.output is None else str(result.output),

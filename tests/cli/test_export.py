@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_runner import bnopt
+from frontends.tf_models import SIZE, built
 from report_records import export_result, source_finding
 
 from bnopt.cli import main
@@ -152,3 +153,58 @@ def test_page_of_an_export_and_of_a_refused_one(tmp_path: Path) -> None:
     assert "Variables of batch norms" in text
     assert "moving_variance" in text
     assert out.exists()
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_the_command_that_is_named_repairs(tmp_path: Path) -> None:
+    source = Path(built("tf1_sources:checkpoint", str(tmp_path), fresh=True)).name
+    ends = ("--output-name", "logits")
+    refused = bnopt("export", source, "-o", "out.onnx", *ends, cwd=tmp_path)
+    assert refused.code == 1, refused
+    assert "error never-updated" in refused.out
+    assert "run the update ops with the train op" in refused.err
+    command = " ".join(refused.out.split("next: ")[1].split())
+    assert command == f"bnopt export {source} -o model.onnx --training-mode eval --data D"
+    images = np.random.default_rng(0).normal(3, 2, (64, SIZE, SIZE, 3)).astype(np.float32)
+    np.savez(tmp_path / "D.npz", images=images)
+    arguments = command.replace(" D", " D.npz").split()[1:]
+    done = bnopt(*arguments, *ends, cwd=tmp_path)
+    assert done.code == 0, done
+    assert "error (repaired) never-updated" in done.out
+    assert (tmp_path / "model.onnx").exists()
+    # The batch norm is in the weights, and nothing is left to check.
+    assert "next:" not in done.out
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_keras_is_warned_of_a_repair(tmp_path: Path) -> None:
+    source = built("tf2_sources:keras_file", str(tmp_path / "m.keras"), fresh=True)
+    refused = bnopt("export", source, "-o", "out.onnx", cwd=tmp_path)
+    assert refused.code == 1, refused
+    assert "next: bnopt explain never-updated" in refused.out
+    assert "train it with training=True" in refused.err
+    assert "make the model worse" in refused.err
+    assert "update ops" not in refused.out + refused.err
+    photo = np.random.default_rng(0).normal(3, 2, (64, SIZE, SIZE, 3)).astype(np.float32)
+    np.savez(tmp_path / "D.npz", photo=photo)
+    repair = ("--training-mode", "eval", "--data", "D.npz", "--json")
+    done = bnopt("export", source, "-o", "out.onnx", *repair, cwd=tmp_path)
+    assert done.code == 0, done
+    report = done.json()
+    told = [(one["code"], one["severity"], one["repaired"]) for one in report["findings"]]
+    assert told[0] == ("never-updated", "error", True)
+    assert any("compare the accuracy" in note for note in report["notes"])
+    names = [one["name"].rpartition("/")[2] for one in report["variables"]]
+    assert names == ["gamma", "beta", "moving_mean", "moving_variance"]
+
+
+@needs_tensorflow
+@pytest.mark.slow
+def test_a_graph_without_update_ops_does_not_tell_whose_they_were(tmp_path: Path) -> None:
+    source = built("tf1_sources:saved_model_1", str(tmp_path / "saved"), fresh=True)
+    refused = bnopt("export", source, "-o", "out.onnx", cwd=tmp_path)
+    assert refused.code == 1, refused
+    assert "Keras: training=True; TensorFlow 1: the update ops" in refused.err
+    assert "make the model worse" in refused.err

@@ -69,6 +69,22 @@ def test_tf2onnx_pipeline(tmp_path: Path) -> None:
     assert "BatchNormalization" not in nodes
 
 
+def test_tf2onnx_pipeline_stops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tf2onnx", reason="tf2onnx is not installed")
+    model = keras_model()
+    norm = model.layers[1]
+    gamma, beta, mean, variance = norm.get_weights()
+    norm.set_weights([gamma * 0 + 1, beta * 0, mean * 0, variance * 0 + 1])
+    with pytest.raises(SystemExit, match="is not written"):
+        example("tf2onnx_pipeline").convert(model, tmp_path / "out.onnx")
+    assert capsys.readouterr().out.startswith("error never-updated ")
+    assert list(tmp_path.iterdir()) == []
+    # Trained, it goes through, and what is printed is all that shows.
+    norm.set_weights([gamma, beta, mean * 0, variance * 0 + 1])
+    example("tf2onnx_pipeline").convert(model, tmp_path / "out.onnx")
+    assert capsys.readouterr().out.startswith("info unrecoverable ")
+
+
 def test_keras_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tf2onnx", reason="tf2onnx is not installed")
     keras_model().save(tmp_path / "model.keras")

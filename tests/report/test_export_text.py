@@ -36,9 +36,9 @@ def test_calibration_of_a_refused_fold_is_shown() -> None:
 def test_next_step_explains_an_error_before_what_is_only_worth_knowing() -> None:
     mild = source_finding("info", code="few-steps")
     assert "next: bnopt explain few-steps" in shown(output=None, findings=(mild,))
-    grave = fold_result(findings=(finding(),))
+    grave = fold_result(findings=(finding(code="half-overflow"),))
     text = shown(output=None, findings=(mild,), fold=grave)
-    assert "next: bnopt explain training-mode" in text
+    assert "next: bnopt explain half-overflow" in text
     assert "next:" not in shown(output=None)
 
 

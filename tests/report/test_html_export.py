@@ -204,7 +204,8 @@ def test_what_was_repaired_leads_only_if_nothing_is_left() -> None:
         ({"output": None, "findings": (source_finding("info", code="few-steps"),)},
          "bnopt explain few-steps"),
         ({"output": None, "findings": (source_finding("info", code="few-steps"),),
-          "fold": fold_result(findings=(finding(),))}, "bnopt explain training-mode"),
+          "fold": fold_result(findings=(finding(code="half-overflow"),))},
+         "bnopt explain half-overflow"),
     ],
 )  # fmt: skip
 def test_next_step(changes: dict[str, object], command: str) -> None:

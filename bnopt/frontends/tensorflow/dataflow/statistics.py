@@ -20,6 +20,15 @@ from bnopt.frontends.tensorflow.dataflow.layers import Pair
 from bnopt.frontends.tensorflow.dataflow.view import View
 
 _TRAIN = "run the update ops with the train op, and export again; or estimate them from data"
+_WORSE = (
+    "statistics from data help if training normalised by the batch, and make the model worse if "
+    "its weights were trained for mean 0 and variance 1"
+)
+_KERAS = f"train it with training=True and trainable=True, and export again; {_WORSE}"
+_UNSEEN = (
+    "update them in training (Keras: training=True; TensorFlow 1: the update ops), and export "
+    f"again; {_WORSE}"
+)
 _SCOPE = "build both towers in one variable scope with reuse=True, and export again"
 _NUMBERED = re.compile(r"^(.*?)_(\d+)$")
 _RESIDUE = 0.2
@@ -35,7 +44,16 @@ def never_updated(view: View) -> Iterator[Finding]:
     for pair in found:
         message = f"'{pair.mean}' and '{pair.variance}' still hold their initial values"
         evidence: dict[str, object] = {"updated": len(known) - len(found), "known": len(known)}
-        yield Finding("never-updated", severity, pair.layer, message, _TRAIN, evidence)
+        yield Finding(
+            "never-updated", severity, pair.layer, message, _never_fix(view, pair), evidence
+        )
+
+
+def _never_fix(view: View, pair: Pair) -> str:
+    """What to do, by who has to update: Keras itself, ops of this graph, or ops it is without."""
+    if pair.mean in view.model.rates:
+        return _KERAS
+    return _TRAIN if {pair.mean, pair.variance} & view.updated.keys() else _UNSEEN
 
 
 def half_updated(view: View) -> Iterator[Finding]:

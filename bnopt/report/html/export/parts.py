@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnopt.report.exported import calibration_of, framework_name, stage_seconds
+from bnopt.report.exported import calibration_of, framework_name, stage_seconds, variables_of
 from bnopt.report.html import audit, calibration
 from bnopt.report.html.export.agreement import agreement_section
 from bnopt.report.html.export.source import findings_section, variables_section
@@ -26,7 +26,7 @@ def parts(result: ExportResult, stopped: bool, why: str) -> list[str]:
         _facts(result),
         section("Findings in the source", findings_section(result)),
         section(f"Agreement with {framework_name(result)}", agreement_section(result)),
-        section("Variables of batch norms", variables_section(result.variables)),
+        section("Variables of batch norms", variables_section(variables_of(result))),
     ]
     repair, fold = calibration_of(result), result.fold
     if repair is not None and (fold is None or fold.calibration is None):

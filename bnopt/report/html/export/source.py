@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bnopt.findings import Finding
-from bnopt.report.exported import is_repaired
+from bnopt.report.exported import repaired_word
 from bnopt.report.html.causes import box
 from bnopt.report.html.markup import Cell, Column, badge, esc, name, note, short, table
 from bnopt.report.text import plural
@@ -36,10 +36,11 @@ def findings_section(result: ExportResult) -> str:
 
 def _box(result: ExportResult, group: Sequence[Finding]) -> str:
     first = group[0]
+    word = repaired_word(result, first)
     places = {finding.site for finding in group} - {None}
     return box(
         first,
-        word=f"{first.severity}, repaired" if is_repaired(result, first) else first.severity,
+        word=f"{first.severity}, {word}" if word else first.severity,
         count=plural(len(places), "batch norm") if places else "whole model",
         findings=group,
     )
