@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def convert(
     source: object,
     kind: str,
-    example_inputs: tuple[Any, ...],
+    example_inputs: Any,
     *,
     folder: Path,
     opset: int | None,
@@ -37,23 +37,31 @@ def convert(
         BnoptError: As the front ends raise it.
     """
     version: dict[str, Any] = {} if opset is None else {"opset": opset}
-    if _is_torch(source):
+    has_examples = example_inputs is not None
+    if isinstance(source, type):
+        raise UsageError(f"{source.__name__} is a class; give a model, an instance of it")
+    if _is_of(source, "torch"):
+        if _is_of(source, "keras"):
+            raise UsageError(
+                "a Keras model on the backend torch; save it as .keras and export the file, which "
+                "is read with the backend TensorFlow"
+            )
         given = [name for name, value in options.items() if value]
         if given or kind != "auto":
             raise UsageError(f"{', '.join(given) or 'kind'}: not for a torch.nn.Module")
-        if not example_inputs:
+        if not has_examples:
             raise UsageError("a torch.nn.Module is exported with example_inputs")
         from bnopt.frontends import torch
 
         return torch.export(
             source, example_inputs, folder=folder, training_mode=training_mode, **version
         )
-    if example_inputs:
+    if has_examples:
         raise UsageError("example_inputs are for a torch.nn.Module")
     from bnopt.frontends.tensorflow import run
 
     return run.convert(source, kind, folder=folder, **version, **options)
 
 
-def _is_torch(source: object) -> bool:
-    return any(one.__module__.partition(".")[0] == "torch" for one in type(source).__mro__)
+def _is_of(source: object, package: str) -> bool:
+    return any(one.__module__.partition(".")[0] == package for one in type(source).__mro__)

@@ -221,6 +221,43 @@ def test_what_only_a_shape_or_a_draw_decides_is_no_switch(kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("joined", ["and", "or"])
+@pytest.mark.parametrize("setting", [None, False, True])
+def test_a_flag_that_settles_a_condition_with_data(setting: bool, joined: str, mode: str) -> None:
+    def program(tf: Any, x: Any) -> Ends:
+        flag, large = running.flag(tf), tf.shape(x)[0] > 1
+        y, used = conv(tf, x), statistics(tf, np.arange(C), 2.0)
+        joins = {"and": tf.logical_and(flag, large), "or": tf.logical_or(flag, large)}
+        y = tf.compat.v1.cond(
+            joins[joined],
+            lambda: normalized(tf, y, *tf.nn.moments(y, [0, 1, 2])),
+            lambda: normalized(tf, y, *used),
+        )
+        return Ends(tf.identity(y, "y"), infer=running.INFER)
+
+    found = codes(built(program, mode), {} if setting is None else {"is_training": setting})
+    right = setting is False and joined == "and"
+    expected = "training-switch" if setting is None else "training-mode"
+    assert found == (set() if right else {expected})
+
+
+def test_a_choice_between_two_ways_of_inference_is_no_switch() -> None:
+    def program(tf: Any, x: Any) -> Ends:
+        y = conv(tf, x)
+        domain = tf.compat.v1.placeholder(tf.int32, [], "domain")
+        both = []
+        for name in ("a", "b"):
+            with tf.compat.v1.variable_scope(name):
+                both.append(statistics(tf, np.arange(C), 2.0))
+        y = tf.compat.v1.cond(
+            domain > 0, lambda: normalized(tf, y, *both[0]), lambda: normalized(tf, y, *both[1])
+        )
+        return Ends(tf.identity(y, "y"), infer={"domain:0": 0})
+
+    assert codes(built(program)) == set()
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["shape", "data", "flag", "loop", "long-loop"])
 def test_the_batch_under_what_nobody_sets_is_training_mode(kind: str, mode: str) -> None:
     def program(tf: Any, x: Any) -> Ends:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from frontends.tf_conversions import MARKS, assert_one_batch_norm, check, needs_tf_keras, operators
@@ -124,3 +126,66 @@ def test_an_object_tells_its_momentum(folder, what):
 def test_averages_that_never_moved_are_not_called_fast(source, folder):
     path = built("tf2_sources:keras_file", source("model.keras"), fresh=True, momentum=0.01)
     assert [one.code for one in convert(path, folder=folder).findings] == ["never-updated"]
+
+
+WORLDS = ["keras", pytest.param("tf_keras", marks=needs_tf_keras)]
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "ordered"])
+@pytest.mark.parametrize("world", WORLDS)
+def test_inputs_and_outputs_are_the_model_s_and_in_its_order(folder, world, kind):
+    converted, expected = built("tf2_sources:converted_two_ways", world, str(folder), kind)
+    inputs, outputs = ["zeta", "alpha"], ["price", "age"]
+    if kind == "dict" or (kind, world) == ("ordered", "tf_keras"):
+        # Keras itself sorts the keys.
+        inputs.sort()
+        outputs.sort()
+    check(converted, inputs=inputs, outputs=outputs)
+    for name, values in expected.items():
+        given = converted.references[0].outputs[name]
+        np.testing.assert_allclose(given, values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_fitted_sequential_takes_any_batch(folder, world):
+    converted = built("tf2_sources:converted_fitted", world, str(folder))
+    assert [reference.batch for reference in converted.references] == [1, 8]
+    assert not any("fixed" in note for note in converted.notes)
+
+
+@needs_tf_keras
+def test_layer_norm_is_not_written_as_a_batch_norm(folder):
+    converted = built("tf2_sources:converted_layer_norm", str(folder))
+    model = check(converted, inputs=["photo"], outputs=["scores"])
+    found = operators(model)
+    assert (found["BatchNormalization"], found["InstanceNormalization"]) == (1, 1)
+    assert converted.findings == ()
+
+
+def test_what_others_call_momentum_is_not_taken_for_keras_s(folder):
+    assert built("tf2_sources:converted_own_momentum", str(folder)).findings == ()
+
+
+def test_a_layer_that_is_called_twice_has_one_set_of_parameters(folder):
+    converted = built("tf2_sources:converted_shared", str(folder))
+    model = check(converted, inputs=["left", "right"], outputs=["apart"])
+    norms = [node for node in model.graph.node if node.op_type == "BatchNormalization"]
+    assert len(norms) == 2
+    assert list(norms[0].input[1:]) == list(norms[1].input[1:])
+
+
+@pytest.mark.parametrize("never", [0, 1])
+def test_equal_names_are_told_apart(folder, never):
+    converted = built("tf2_sources:converted_shared", str(folder), never=never)
+    [finding] = converted.findings
+    assert (finding.code, finding.severity) == ("never-updated", "warning")
+    initial = {v.name: v.initial for v in converted.variables if v.role.startswith("moving")}
+    assert sorted(initial.values()) == [False, False, True, True]
+    assert all(initial[name] for name in re.findall(r"'(\S+moving_\S+)'", finding.message))
+
+
+def test_a_class_of_the_user_s_is_named(source, folder):
+    path = built("tf2_sources:keras_own_class", source("model.keras"))
+    built("tf2_sources:forgotten_classes")
+    with pytest.raises(LoadError, match=r"'Scale' is no class of Keras.*bnopt\.export"):
+        convert(path, folder=folder)

@@ -203,3 +203,156 @@ def saved_switch(folder: str):
     net = Net()
     tf.saved_model.save(net, folder, signatures=net.serve)
     return folder
+
+
+def converted_two_ways(world: str, folder: str, kind: str):
+    """A model of two inputs and two outputs, and what Keras itself answers to its first reference.
+
+    Args:
+        world: `keras` or `tf_keras`.
+        folder: For the export.
+        kind: How the inputs and outputs are held: `list`, `dict` or `ordered`.
+    """
+    import importlib
+    from collections import OrderedDict
+
+    from bnopt.frontends.tensorflow.run import convert
+
+    keras = importlib.import_module(world)
+    layers = keras.layers
+    zeta, alpha = (layers.Input((4,), name=name) for name in ("zeta", "alpha"))
+    first, second = (
+        layers.Dense(3, name=name)(layers.BatchNormalization()(layers.Dense(5)(photo)))
+        for name, photo in (("price", zeta), ("age", alpha))
+    )
+    pack = {"list": list, "dict": dict, "ordered": OrderedDict}[kind]
+    if kind == "list":
+        model = keras.Model([zeta, alpha], [first, second])
+    else:
+        model = keras.Model(
+            pack([("zeta", zeta), ("alpha", alpha)]), pack([("price", first), ("age", second)])
+        )
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(len(weight.shape)).uniform(0.5, 2, weight.shape))
+    converted = convert(model, folder=Path(folder))
+    feeds = converted.references[0].feeds
+    given = (
+        [feeds["zeta"], feeds["alpha"]] if kind == "list" else pack((n, feeds[n]) for n in feeds)
+    )
+    said = model(given, training=False)
+    named = zip(("price", "age"), said, strict=True) if kind == "list" else said.items()
+    return converted, {name: np.asarray(value) for name, value in named}
+
+
+def converted_fitted(world: str, folder: str):
+    """A Sequential that learned its shape from the data it was fitted with, 32 at a time."""
+    import importlib
+
+    from bnopt.frontends.tensorflow.run import convert
+
+    keras = importlib.import_module(world)
+    layers = keras.layers
+    model = keras.Sequential([layers.Dense(5), layers.BatchNormalization(), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    data = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    model.fit(data, data[:, :2], batch_size=32, epochs=200, verbose=0)
+    return convert(model, folder=Path(folder))
+
+
+def converted_layer_norm(folder: str):
+    """A tf-keras model with a layer norm beside its batch norm."""
+    import tf_keras as keras
+
+    from bnopt.frontends.tensorflow.run import convert
+
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((4,), name="photo"),
+            layers.Dense(5),
+            layers.BatchNormalization(),
+            layers.LayerNormalization(),
+            layers.Dense(CLASSES, name="scores"),
+        ]
+    )
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(7).uniform(0.5, 2, weight.shape))
+    return convert(model, folder=Path(folder))
+
+
+def converted_own_momentum(folder: str):
+    """A layer of one's own whose momentum is the weight of the new batch, as in PyTorch."""
+    import keras
+
+    from bnopt.frontends.tensorflow.run import convert
+
+    class Own(keras.layers.Layer):
+        momentum = 0.1
+
+        def build(self, shape):
+            for name in ("moving_mean", "moving_variance"):
+                start = keras.initializers.Constant(0.7)
+                weight = self.add_weight(
+                    name=name, shape=shape[-1:], initializer=start, trainable=False
+                )
+                setattr(self, name, weight)
+                weight.assign(np.linspace(0.5, 1.5, shape[-1]))
+
+        def call(self, x):
+            return (x - self.moving_mean) / keras.ops.sqrt(self.moving_variance + 1e-3)
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), Own(name="bn")])
+    return convert(model, folder=Path(folder))
+
+
+def converted_shared(folder: str, *, never: int | None = None):
+    """A tower that is called with two inputs; or two towers whose layers have the same names.
+
+    Args:
+        folder: For the export.
+        never: Which of two towers has statistics that still are what they started from, 3 and 1.
+    """
+    import keras
+
+    from bnopt.frontends.tensorflow.run import convert
+
+    layers = keras.layers
+
+    def tower(name, moved):
+        start = keras.initializers.Constant(3.0)
+        norm = layers.BatchNormalization(moving_mean_initializer=start, name="bn")
+        photo = keras.Input((4,))
+        # The layers of a functional model are not called by its name.
+        made = keras.Model(photo, norm(layers.Dense(5)(photo)), name=name)
+        for value in norm.weights if moved else ():
+            value.assign(np.linspace(0.5, 1.5, 5))
+        return made
+
+    inputs = [layers.Input((4,), name=name) for name in ("left", "right")]
+    if never is None:
+        towers = [tower("tower", moved=True)] * 2
+    else:
+        towers = [tower(f"tower_{number}", moved=number != never) for number in range(2)]
+    results = [made(one) for made, one in zip(towers, inputs, strict=True)]
+    model = keras.Model(inputs, layers.Subtract(name="apart")(results))
+    return convert(model, folder=Path(folder))
+
+
+def keras_own_class(path: str):
+    """A file with a layer of one's own."""
+    import keras
+
+    @keras.saving.register_keras_serializable("mine")
+    class Scale(keras.layers.Layer):
+        def call(self, x):
+            return x * 2
+
+    keras.Sequential([keras.Input((4,)), Scale(), keras.layers.Dense(2)]).save(path)
+    return path
+
+
+def forgotten_classes():
+    """Forget the classes that were registered here, as another process never knew them."""
+    import keras
+
+    keras.saving.get_custom_objects().clear()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _VALUE = "VARIABLE_VALUE"
+HELD = "variables_of_the_model"
+"""What the root of a SavedModel that bnopt wrote calls the list of its variables."""
 
 
 def read(path: Path, meta: Any, present: Collection[str]) -> dict[str, NDArray[Any]]:
@@ -53,6 +55,24 @@ def read(path: Path, meta: Any, present: Collection[str]) -> dict[str, NDArray[A
         if key and full_name == variable.name:
             found[name] = np.asarray(checkpoint.get_tensor(key))
     return found
+
+
+def places(meta: Any) -> dict[str, int]:
+    """Variable name -> its place in the list `HELD`; names alone may have been changed on saving.
+
+    Args:
+        meta: The MetaGraphDef of a SavedModel.
+    """
+    nodes = meta.object_graph_def.nodes
+    children = {child.local_name: child.node_id for child in nodes[0].children} if nodes else {}
+    if HELD not in children:
+        return {}
+    held = {
+        child.node_id: int(child.local_name)
+        for child in nodes[children[HELD]].children
+        if child.local_name.isdigit()
+    }
+    return {name: held[index] for name, index in _captures(meta) if index in held}
 
 
 def _captures(meta: Any) -> Iterator[tuple[str, int]]:

@@ -19,6 +19,7 @@ from bnopt.frontends.tensorflow import (
     loading,
     recompose,
     references,
+    sharing,
     surgery,
 )
 from bnopt.frontends.tensorflow import convert as conversion
@@ -58,7 +59,7 @@ def convert(
     library.quiet()
     path = Path(folder) / "model.onnx"
     loaded = loading.load(source, wanted, Path(folder))
-    loaded.learn(known)
+    loaded.learn(known, wanted)
     settings = flags.assign(loaded, settings)
     bound = freezing.values_of(loaded.graph_def, loaded.inputs, settings)
     findings, variables = inspection.inspect(loaded, bound)
@@ -78,7 +79,7 @@ def convert(
         notes.append(f"'{drawn[0]}' draws random numbers, so that no two runs need to agree")
     frozen, outputs = freezing.separate(frozen, inputs, loaded.outputs)
     computed, skipped = references.compute(frozen, inputs, outputs, batch_sizes)
-    frozen = recompose.recompose(frozen)
+    frozen = recompose.recompose(sharing.share(frozen))
     frozen = constants.fold(frozen, [*inputs.values(), *outputs.values()])
     taken = conversion.to_onnx(
         frozen,

@@ -45,7 +45,7 @@ def fold(graph_def: Any, outputs: Iterable[str]) -> Any:
         for tensor in node.input
         if not tensor.startswith("^")
     }
-    wanted = {name for name in wanted & constant if nodes[name].op != "Const"}
+    wanted = {name for name in wanted & constant.keys() if nodes[name].op != "Const"}
     graph = graphs.imported(graph_def)
     with tf.compat.v1.Session(graph=graph, config=library.session_config()) as session:
         values = session.run({name: f"{name}:0" for name in wanted if _is_plain(graph, name)})
@@ -66,8 +66,11 @@ def fold(graph_def: Any, outputs: Iterable[str]) -> Any:
     return graphs.subgraph(copy, kept)
 
 
-def constant_nodes(nodes: Mapping[str, Any]) -> set[str]:
-    """Names of nodes that depend on nothing but constants, by data and by control."""
+def constant_nodes(nodes: Mapping[str, Any]) -> dict[str, None]:
+    """Names of nodes that depend on nothing but constants, by data and by control.
+
+    Each stands behind what it depends on.
+    """
     known: dict[str, bool] = {}
     for root in nodes:
         stack = [root]
@@ -86,7 +89,7 @@ def constant_nodes(nodes: Mapping[str, Any]) -> set[str]:
                 stack += open_ones
             else:
                 known[name] = all(known[other] for other in needed)
-    return {name for name, is_constant in known.items() if is_constant}
+    return {name: None for name, is_constant in known.items() if is_constant}
 
 
 def _may_fold(node: Any) -> bool:

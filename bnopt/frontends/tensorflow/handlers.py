@@ -61,6 +61,10 @@ def fused(ctx: Any, node: Any, *_: object) -> None:
     if shape is None:
         raise ValueError(f"'{node.name}' is a {node.type} whose input has no rank")
     rank, channels_last = len(shape), not node.data_format.startswith("NC")
+    if _is_layer_norm(ctx, x, shape) and not channels_last and ctx.get_dtype(x) == dtype:
+        epsilon = node.get_attr_value("epsilon", 1e-4)
+        _replace(ctx, node, x, [scale, offset], epsilon=epsilon, operator="InstanceNormalization")
+        return
     if ctx.get_dtype(x) != dtype:
         # Half precision: TensorFlow computes in the statistics' type, too.
         x = _made(ctx, "Cast", [x], dtype, shape, to=dtype)
@@ -100,6 +104,15 @@ HANDLERS: dict[str, tuple[Callable[..., None], list[str]]] = {
 }
 
 
+def _is_layer_norm(ctx: Any, x: str, shape: Sequence[int]) -> bool:
+    """Whether x [1, N, ...] is samples that were made channels, as Keras 2 computes layer norm.
+
+    Of one sample the statistics of the batch are those of the sample.
+    """
+    made = ctx.get_node_by_output(x)
+    return shape[0] == 1 and made is not None and made.type == "Reshape"
+
+
 def _batch_statistics(ctx: Any, x: str, rank: int) -> tuple[str, str]:
     """Mean and population variance, each [C], of x [N, C, ...]."""
     builder = library.load("tf2onnx.graph_builder").GraphBuilder(ctx)
@@ -118,21 +131,23 @@ def _replace(
     operands: Sequence[str],
     *,
     epsilon: float,
-    channels_last: bool,
+    channels_last: bool = False,
+    operator: str = "BatchNormalization",
 ) -> None:
-    """Put a BatchNormalization in the place of a node; only the node's first output stays.
+    """Put a normalization in the place of a node; only the node's first output stays.
 
     Args:
         ctx: tf2onnx's graph.
         node: The node.
         data: What to normalise, channels first, of the operands' type.
-        operands: scale, offset, mean and variance.
+        operands: scale, offset, mean and variance; scale and offset if `operator` has no others.
         epsilon: What the variance gets.
         channels_last: How the node's readers want it.
+        operator: Of ONNX.
     """
     y = node.output[0]
     shape, dtype, operand_dtype = ctx.get_shape(y), ctx.get_dtype(y), ctx.get_dtype(data)
-    steps: list[tuple[str, dict[str, Any]]] = [("BatchNormalization", {"epsilon": epsilon})]
+    steps: list[tuple[str, dict[str, Any]]] = [(operator, {"epsilon": epsilon})]
     if channels_last:
         steps.append(("Transpose", {"perm": _channels_last(len(ctx.get_shape(data)))}))
     if dtype != operand_dtype:
@@ -140,12 +155,12 @@ def _replace(
     make_name = library.load("tf2onnx.utils").make_name
     ctx.remove_node(node.name)
     value, more = data, list(operands)
-    for index, (operator, attributes) in enumerate(steps):
+    for index, (step, attributes) in enumerate(steps):
         last = index == len(steps) - 1
         # The first takes the node's name, and its output too, by which findings call a batch norm.
         name = make_name(node.name) if index else node.name
         made = ctx.make_node(
-            operator,
+            step,
             [value, *more],
             attr=attributes,
             name=name,

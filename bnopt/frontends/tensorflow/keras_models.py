@@ -7,17 +7,17 @@ import json
 import re
 import zipfile
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bnopt.errors import LoadError
-from bnopt.frontends.tensorflow import library
+from bnopt.frontends.tensorflow import captured, library
 from bnopt.frontends.tensorflow.loaded import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -45,7 +45,8 @@ def open_file(path: Path, folder: Path) -> Saved:
     """Load a `.keras` or `.h5` file and save it as a SavedModel below a folder.
 
     Raises:
-        LoadError: It holds no whole model, or code that would run on loading.
+        LoadError: It holds no whole model, code that would run on loading, or classes that are
+            not Keras's.
     """
     config, version = _zipped(path) if path.suffix.lower() == ".keras" else _hdf5(path)
     if any(_runs_code(part) for part in _walk(config)):
@@ -56,7 +57,16 @@ def open_file(path: Path, folder: Path) -> Saved:
     # Keras 3 reads most of what tf-keras wrote, but not all, and not always as it was.
     library.require(*(("tf_keras",) if version.startswith("2") else ("keras",)))
     keras = library.load("tf_keras" if version.startswith("2") else "keras")
-    return save(keras.models.load_model(str(path), compile=False), folder)
+    try:
+        model = keras.models.load_model(str(path), compile=False)
+    except Exception as error:
+        if (foreign := next(filter(None, map(_foreign_class, _walk(config))), None)) is None:
+            raise
+        raise LoadError(
+            f"{path}: '{foreign}' is no class of Keras, and code of your own is not run here; pass "
+            "the model itself to bnopt.export, or save it as a SavedModel: model.export(FOLDER)"
+        ) from error
+    return save(model, folder)
 
 
 def save(model: Any, folder: Path) -> Saved:
@@ -73,23 +83,46 @@ def save(model: Any, folder: Path) -> Saved:
         # A subclass of Model: only it knows what it was called with.
         with redirect_stdout(io.StringIO()):
             model.export(str(path))
-        return Saved(path, _known(model))
+        return Saved(path, None)
     names = _unique([_plain(tensor.name) for tensor in inputs])
-    specs = [
-        tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
-        for tensor, name in zip(inputs, names, strict=True)
-    ]
+    # Each has its own order of the keys of a dict, in which `model.inputs` stand, too.
+    is_old = any(base.__module__.startswith("tf_keras") for base in type(model).__mro__)
+    tree = tf.nest if is_old else library.load("keras").tree
+    outputs: list[str] = []
 
     def infer(*tensors: Any) -> dict[str, Any]:
-        packed = tensors[0] if len(tensors) == 1 else tf.nest.pack_sequence_as(model.input, tensors)
-        results = tf.nest.flatten(model(packed, training=False))
-        return dict(zip(_outputs(model, len(results)), results, strict=True))
+        packed = tensors[0] if len(tensors) == 1 else tree.pack_sequence_as(model.input, tensors)
+        results = tree.flatten(model(packed, training=False))
+        outputs[:] = _outputs(model, len(results))
+        return dict(zip(outputs, results, strict=True))
 
-    function = tf.function(infer, input_signature=specs).get_concrete_function()
+    function = _traced(infer, names, inputs, free="Sequential" in _classes(model))
     holder = tf.Module()
-    holder.variables_of_the_model = list(function.graph.variables)
+    # They come as a set.
+    variables = sorted(function.graph.variables, key=lambda one: one.name)
+    setattr(holder, captured.HELD, variables)
     tf.saved_model.save(holder, str(path), signatures=function)
-    return Saved(path, _known(model))
+    known = replace(_known(model, variables), inputs=tuple(names), outputs=tuple(outputs))
+    return Saved(path, known)
+
+
+def _traced(infer: Any, names: list[str], inputs: list[Any], *, free: bool) -> Any:
+    """A concrete function of `infer`, with a free batch if the model has one or can have one.
+
+    A Sequential without an Input takes the batch that it was fitted with for its shape.
+    """
+    tf = library.load("tensorflow")
+    for batch in ([None], []) if free else ([],):
+        specs = [
+            tf.TensorSpec([*batch, *tuple(tensor.shape)[len(batch) :]], tensor.dtype, name=name)
+            for tensor, name in zip(inputs, names, strict=True)
+        ]
+        try:
+            return tf.function(infer, input_signature=specs).get_concrete_function()
+        except Exception:
+            if not batch:
+                raise
+    raise AssertionError
 
 
 def _zipped(path: Path) -> tuple[object, str]:
@@ -126,6 +159,17 @@ def _runs_code(part: dict[str, object]) -> bool:
     return part.get("class_name") in ("Lambda", "__lambda__")
 
 
+def _foreign_class(part: dict[str, object]) -> str | None:
+    """The class of an object in a model's configuration, if it is not of Keras itself."""
+    name, module = part.get("class_name"), part.get("module")
+    if not isinstance(name, str) or "config" not in part:
+        return None
+    if part.get("registered_name") and not str(module).startswith(("keras", "tf_keras")):
+        return name
+    # As tf-keras names what was registered.
+    return name.partition(">")[2] or None
+
+
 def _outputs(model: Any, count: int) -> list[str]:
     names = list(getattr(model, "output_names", None) or ())
     if not names and count == 1 and getattr(model, "layers", None):
@@ -153,27 +197,31 @@ def _unique(names: list[str]) -> list[str]:
     return taken
 
 
-def _known(model: Any) -> Known:
-    starts: dict[str, NDArray[Any]] = {}
-    rates: dict[str, float] = {}
+def _known(model: Any, variables: Sequence[Any]) -> Known:
+    places = {id(variable): place for place, variable in enumerate(variables)}
+    starts: dict[int, NDArray[Any]] = {}
+    rates: dict[int, float] = {}
     layers = getattr(model, "_flatten_layers", None)
     for layer in layers() if layers is not None else ():
-        momentum = getattr(layer, "momentum", None)
+        # What others mean by momentum nobody knows.
+        momentum = layer.momentum if "BatchNormalization" in _classes(layer) else None
         for parameter in _PARAMETERS:
             variable = getattr(layer, parameter, None)
-            if variable is None:
+            # Keras 3 wraps TensorFlow's variable; elsewhere `value` is a method.
+            inner = getattr(variable, "value", variable)
+            place = places.get(id(variable if callable(inner) else inner))
+            if variable is None or place is None:
                 continue
-            name = _name(variable)
             initializer: Any = getattr(layer, f"{parameter}_initializer", None)
             if type(initializer).__name__ in _SURE:
                 value = initializer(tuple(variable.shape), dtype=variable.dtype)
-                starts[name] = np.asarray(value)
+                starts[place] = np.asarray(value)
             if parameter in _AVERAGES and isinstance(momentum, int | float):
-                rates[name] = 1.0 - momentum
+                rates[place] = 1.0 - momentum
     return Known(starts, rates)
 
 
-def _name(variable: Any) -> str:
-    # Keras 3 wraps TensorFlow's variable, whose name the graph has; elsewhere `value` is a method.
-    inner = getattr(variable, "value", variable)
-    return str((variable if callable(inner) else inner).name).partition(":")[0]
+def _classes(part: Any) -> list[str]:
+    """Names of the classes of Keras that an object is of."""
+    bases = type(part).__mro__
+    return [base.__name__ for base in bases if base.__module__.startswith(("keras", "tf_keras"))]

@@ -40,7 +40,7 @@ def load(source: Source, wanted: Wanted, folder: Path) -> Loaded:
         if source.kind == "keras":
             saved = keras_models.open_file(source.path, folder)
             loaded = _saved_model(saved.path, wanted)
-            loaded.learn(saved.known)
+            loaded.learn(saved.known, wanted)
             return loaded
         if source.kind == "saved-model":
             return _saved_model(source.path, wanted)
@@ -77,7 +77,9 @@ def _saved_model(path: Path, wanted: Wanted) -> Loaded:
     else:
         starts = variables.initial(graph)
     graph_def = graphs.bare(graphs.inline(graph_def, tensors))
-    return Loaded(graph_def, values, starts, ends.inputs, ends.outputs, ends.notes)
+    loaded = Loaded(graph_def, values, starts, ends.inputs, ends.outputs, ends.notes)
+    loaded.places = captured.places(meta)
+    return loaded
 
 
 def _tags(path: Path) -> list[str]:

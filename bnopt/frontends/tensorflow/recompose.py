@@ -63,7 +63,7 @@ def recompose(graph_def: Any) -> Any:
         graph_def: A graph without variables.
     """
     nodes = graphs.nodes_by_name(graph_def)
-    constant = constants.constant_nodes(nodes)
+    constant = {*constants.constant_nodes(nodes)}
     found = {
         name: written
         for name in nodes
@@ -78,17 +78,26 @@ def recompose(graph_def: Any) -> Any:
         values = session.run({tensor: _output(tensor) for tensor in sorted(wanted)})
     copy = type(graph_def)()
     copy.CopyFrom(graph_def)
+    made: dict[tuple[str, int], str] = {}
     for node in list(copy.node):
         if (written := found.get(node.name)) is not None:
             shape = graph.get_tensor_by_name(_output(written.x)).shape
-            _put(copy, node, written, values, shape)
+            _put(copy, node, written, values, shape, made)
     return copy
 
 
 def _put(
-    graph_def: Any, node: Any, written: _Written, values: Mapping[str, NDArray[Any]], shape: Any
+    graph_def: Any,
+    node: Any,
+    written: _Written,
+    values: Mapping[str, NDArray[Any]],
+    shape: Any,
+    known: dict[tuple[str, int], str],
 ) -> None:
-    """Turn the last sum of a batch norm into a mark, in place, if the values allow it."""
+    """Turn the last sum of a batch norm into a mark, in place, if the values allow it.
+
+    Operands that are made of the same tensor are one: `known` has those there are.
+    """
     parts = [values[tensor] for tensor in written.operands]
     axis = None if shape.rank is None else _channel_axis(parts, shape.as_list())
     if axis is None or any(part.dtype != np.float32 for part in parts):
@@ -102,10 +111,13 @@ def _put(
         tensor = getattr(written, role)
         value = np.float32(defaults[role]) if tensor is None else values[tensor]
         if tensor is None or value.shape != (channels,):
-            tensor = f"{node.name}/{role}"
-            made = graph_def.node.add(name=tensor)
-            full = np.broadcast_to(value.reshape(-1), channels)
-            graphs.make_constant(made, full, node.attr["T"].type)
+            key = tensor or role, channels
+            if key not in known:
+                made = graph_def.node.add(name=f"{node.name}/{role}")
+                full = np.broadcast_to(value.reshape(-1), channels)
+                graphs.make_constant(made, full, node.attr["T"].type)
+                known[key] = made.name
+            tensor = known[key]
         inputs.append(tensor)
     dtype = node.attr["T"].type
     node.op = NODE

@@ -17,10 +17,10 @@ from bnopt.frontends.records import Converted
 from bnopt.frontends.torch import inspection
 from bnopt.frontends.torch.calls import Call
 from bnopt.frontends.torch.exporters import Exporter, Plan, export_module
-from bnopt.frontends.torch.modules import frameworks, import_torch, plain_module
+from bnopt.frontends.torch.modules import frameworks, import_torch, left_alone, plain_module
 from bnopt.frontends.torch.norms import find_norms
 from bnopt.frontends.torch.references import evaluate
-from bnopt.frontends.torch.sites import sites_of
+from bnopt.frontends.torch.sites import uses_of
 
 __all__ = ["check_module", "export"]
 
@@ -98,7 +98,8 @@ def export(
     sizes = sorted(set(batch_sizes)) if dynamic_batch else []
     if any(size < 1 for size in sizes) or (dynamic_batch and not sizes):
         raise UsageError("batch_sizes must be one or more positive numbers")
-    computed = evaluate(plain, call, sizes, [norm.name for norm in norms])
+    with left_alone(plain):
+        computed = evaluate(plain, call, sizes, [norm.name for norm in norms])
     plan = Plan(
         plain,
         call,
@@ -107,13 +108,13 @@ def export(
         opset=opset,
         dynamic=dynamic_batch and bool(computed.runs),
     )
-    exported = export_module(plan, exporter)
-    known = [
-        norm.as_called(norm.name in computed.called, norm.name in computed.training)
-        for norm in norms
-    ]
+    with left_alone(plain):
+        exported = export_module(plan, exporter)
+    uses = uses_of(exported.path, [norm.name for norm in norms])
+    # One that is not called may still be used: forward() can do its own sums with the statistics.
+    called = computed.called | uses.read
+    known = [norm.as_called(norm.name in called, norm.name in computed.training) for norm in norms]
     named = {norm.name: norm for norm in known}
-    sites = sites_of(exported.path, named)
     return Converted(
         path=exported.path,
         kind="torch",
@@ -130,5 +131,5 @@ def export(
         ),
         variables=inspection.variables(known),
         notes=(*notes, *computed.notes, *exported.notes, *inspection.notes(known)),
-        judged={site: inspection.judged(named[name]) for site, name in sites.items()},
+        judged={site: inspection.judged(named[name]) for site, name in uses.sites.items()},
     )

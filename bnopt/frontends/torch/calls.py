@@ -63,6 +63,8 @@ class Call:
             raise UsageError("example_inputs hold no tensor")
         given = _distinct([path for path, _ in found], ()) if names is None else list(names)
         _check_names(given, len(found), "input")
+        if any(tensor.is_meta for _, tensor in found):
+            raise UsageError("example_inputs are on the meta device, where nothing has numbers")
         tensors = tuple(tensor.detach().cpu() for _, tensor in found)
         batch = next((tensor.shape[0] for tensor in tensors if tensor.dim() > 0), None)
         return Call(bound.args, bound.kwargs, tuple(given), tensors, batch)
@@ -94,9 +96,10 @@ class Call:
     def flatten_forward(self, module: Any) -> Any:
         """Let `module` (a copy) take the tensors alone and return a tuple of tensors.
 
-        A tensor that is returned twice, or is an input, gets a name of its own.
+        A tensor that is returned twice, or is an input, gets a name of its own. Hooks of the module
+        see what they saw before.
         """
-        inner = module.forward
+        inner = _with_hooks(module)
 
         def forward(*tensors: Any) -> tuple[Any, ...]:
             args, kwargs = self.with_tensors(tensors)
@@ -109,6 +112,33 @@ class Call:
 
         module.forward = forward
         return module
+
+
+def _with_hooks(module: Any) -> Any:
+    """`forward` with the hooks around it, which are taken off the module.
+
+    As `torch.nn.Module._call_impl` does it.
+    """
+    forward = module.forward
+    before, after = dict(module._forward_pre_hooks), dict(module._forward_hooks)
+    named = {*module._forward_pre_hooks_with_kwargs, *module._forward_hooks_with_kwargs}
+    module._forward_pre_hooks.clear()
+    module._forward_hooks.clear()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for key, hook in before.items():
+            if key in named:
+                args, kwargs = hook(module, args, kwargs) or (args, kwargs)
+            elif (changed := hook(module, args)) is not None:
+                args = cast("Any", changed if isinstance(changed, tuple) else (changed,))
+        result = forward(*args, **kwargs)
+        for key, hook in after.items():
+            given = (args, kwargs, result) if key in named else (args, result)
+            changed = hook(module, *given)
+            result = result if changed is None else changed
+        return result
+
+    return call
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import importlib.util
+from collections.abc import Generator
 from importlib import metadata
 from typing import Any, cast
 
@@ -69,7 +71,7 @@ def inference_copy(module: Any) -> Any:
     """A deep copy on the CPU, in evaluation mode.
 
     Raises:
-        UsageError: It cannot be copied.
+        UsageError: It cannot be copied, or not without sharing parts with its copy.
     """
     torch = import_torch()
     # weight_norm and caches leave results of computations on modules, which torch does not copy.
@@ -79,6 +81,62 @@ def inference_copy(module: Any) -> Any:
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 results[id(value)] = value.detach().clone()
     try:
-        return copy.deepcopy(module, results).cpu().eval()
+        copied = copy.deepcopy(module, results)
+        own, others = _pieces(module), _pieces(copied)
+        if {id(piece) for piece in own} & {id(piece) for piece in others}:
+            raise UsageError("its copy has parts in common with it")
+        # One by one: a train() of the module's own may return nothing.
+        copied.cpu()
+        copied.eval()
     except Exception as error:
         raise UsageError(f"{type(module).__name__} cannot be copied: {one_line(error)}") from error
+    return copied
+
+
+def _pieces(module: Any) -> list[Any]:
+    return [*module.modules(), *module.parameters(), *module.buffers()]
+
+
+@contextlib.contextmanager
+def left_alone(module: Any) -> Generator[None]:
+    """Make sure that what is done with copies of a module changes neither it nor torch's seed.
+
+    Raises:
+        UsageError: Something did change the module. It is as it was, but what the copies computed
+            is not to be believed.
+    """
+    torch = import_torch()
+    modes = [(path, part, part.training) for path, part in module.named_modules()]
+    buffers = [
+        (f"{path}.{name}" if path else name, part, name, tensor, tensor.detach().clone())
+        for path, part, _ in modes
+        for name, tensor in part.named_buffers(recurse=False)
+        if tensor.layout is torch.strided and not tensor.is_quantized
+    ]
+    changed: list[str] = []
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        for path, part, training in modes:
+            if part.training != training:
+                part.training = training
+                changed.append(path or type(part).__name__)
+        for path, part, name, tensor, numbers in buffers:
+            if part._buffers.get(name) is not tensor or not same(tensor, numbers):
+                part._buffers[name] = tensor
+                with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                    tensor.copy_(numbers)
+                changed.append(path)
+    if changed:
+        raise UsageError(
+            f"a copy of {type(module).__name__} runs the module itself, and has changed "
+            f"'{changed[0]}' of it (it is put back): forward() or a hook holds on to it"
+        )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two tensors hold the same numbers; NaN is the same as NaN."""
+    if one.shape != other.shape:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bnopt.errors import UsageError
-from bnopt.frontends.torch.modules import import_torch
+from bnopt.frontends.torch.modules import import_torch, inference_copy
 
 Array: TypeAlias = npt.NDArray[np.float64]
+
+_STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def find_norms(module: Any) -> list[TorchNorm]:
     """Every batch norm of `module`, in the order of its parts; one that is shared counts once.
 
     Raises:
-        UsageError: A lazy module has not seen data yet.
+        UsageError: A lazy module has not seen data yet, or one is on the meta device.
     """
     torch = import_torch()
     base = torch.nn.modules.batchnorm._NormBase
@@ -78,20 +80,24 @@ def find_norms(module: Any) -> list[TorchNorm]:
         for own in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
             if isinstance(own, lazy):
                 raise UsageError(f"'{name}' is lazy and has no shape yet; run the module once")
+            if own.is_meta:
+                raise UsageError(f"'{name}' is on the meta device, where nothing has numbers")
+        # Of what is no batch norm nothing more is asked: a property of it may compute.
+        tracked = all(_holds(part, name) for name in _STATISTICS)
+        if not tracked and not isinstance(part, base):
+            continue
         if isinstance(part, torch.nn.modules.instancenorm._InstanceNorm):
             kind = "instance"
         elif isinstance(part, base) or hasattr(part, "momentum"):
             kind = "batch"
         else:
             kind = "other"
-        parameters = dict(_parameters(part, torch))
-        tracked = {"running_mean", "running_var"} <= parameters.keys()
-        if not tracked and not (isinstance(part, base) and kind == "batch"):
+        if not tracked and kind != "batch":
             continue
         momentum = getattr(part, "momentum", None)
         counter: Any = getattr(part, "num_batches_tracked", None)
         # InstanceNorm updates its statistics but has never counted.
-        counts = kind == "batch" and isinstance(counter, torch.Tensor)
+        counts = kind == "batch" and isinstance(counter, torch.Tensor) and counter.numel() == 1
         own_parameters = list(part.parameters(recurse=False))
         buffers = dict(part.named_buffers(recurse=False))
         frozen = (kind == "other" and "weight" in buffers) or (
@@ -105,7 +111,7 @@ def find_norms(module: Any) -> list[TorchNorm]:
                 kind,
                 training=bool(part.training),
                 frozen=frozen and trained,
-                parameters=parameters,
+                parameters=dict(_parameters(part, torch)),
                 momentum=float(momentum) if isinstance(momentum, int | float) else None,
                 batches=int(counter) if counts else None,
             )
@@ -113,8 +119,18 @@ def find_norms(module: Any) -> list[TorchNorm]:
     return found
 
 
+def _holds(part: Any, name: str) -> bool:
+    """Whether a part has numbers of that name; nothing is computed to find out."""
+    computed: Any = getattr(part, "parametrizations", {})
+    places: list[Any] = [part._parameters, part._buffers, vars(part), computed]
+    return any(name in place and place[name] is not None for place in places)
+
+
 def _parameters(part: Any, torch: Any) -> Iterator[tuple[str, Array]]:
-    for name in ("weight", "bias", "running_mean", "running_var"):
+    if torch.nn.utils.parametrize.is_parametrized(part):
+        # To read them is to run what computes them, which may have a state.
+        part = inference_copy(part)
+    for name in ("weight", "bias", *_STATISTICS):
         tensor: Any = getattr(part, name, None)
         if isinstance(tensor, torch.Tensor):
             yield name, tensor.detach().cpu().double().numpy().reshape(-1)

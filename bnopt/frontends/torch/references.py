@@ -12,7 +12,7 @@ import numpy as np
 from bnopt.errors import UsageError
 from bnopt.frontends.records import Reference
 from bnopt.frontends.torch.calls import Call, failure, flatten, output_tensors
-from bnopt.frontends.torch.modules import import_torch, inference_copy
+from bnopt.frontends.torch.modules import import_torch, inference_copy, same
 from bnopt.frontends.torch.samples import samples, to_numpy
 from bnopt.frontends.torch.watching import Watch, batch_normalizing
 
@@ -123,6 +123,11 @@ def evaluate(module: Any, call: Call, sizes: Sequence[int], watched: Collection[
     ):
         notes.append("the module itself casts to a lower precision than the references' float64")
     example = Run(call.batch or 1, call.tensors, tuple(tensor for _, tensor in tensors))
+    again = output_tensors(_run(exact, call, call.tensors, precision))
+    if not all(same(one, two) for (_, one), (_, two) in zip(tensors, again, strict=True)):
+        notes.append(
+            "two runs on the same input differ: forward() draws random numbers or keeps a state"
+        )
     runs: list[Run] = []
     for size in sizes if call.batch else ():
         fed = samples(call, size)

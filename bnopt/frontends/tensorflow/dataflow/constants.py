@@ -34,6 +34,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "NotEqual": np.not_equal,
     "Sub": np.subtract,
 }
+_SETTLING = {"LogicalAnd": False, "LogicalOr": True}
 _MAX_DEPTH = 32
 
 
@@ -65,6 +66,10 @@ def constant(
     if function is None:
         return None
     values = [constant(graph, operand, bound, depth + 1) for operand in operands]
+    settling = _SETTLING.get(node.op)
+    if settling is not None and any(v is not None and (v == settling).all() for v in values):
+        # Whatever the other one is.
+        return np.asarray(settling)
     if any(value is None for value in values):
         return None
     return np.asarray(function(*values))

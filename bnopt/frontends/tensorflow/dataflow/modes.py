@@ -50,6 +50,7 @@ class _Decision:
     layers: dict[str, None] = field(default_factory=dict[str, None])
     inference: set[bool] = field(default_factory=set[bool])
     predicates: set[Tensor] = field(default_factory=set[Tensor])
+    trains: bool = False
 
 
 def training_switch(view: View) -> Iterator[Finding]:
@@ -61,10 +62,13 @@ def training_switch(view: View) -> Iterator[Finding]:
                 decision = decisions.setdefault(name, _Decision())
                 decision.layers[layer.name] = None
                 decision.predicates.add(predicate)
+                decision.trains = decision.trains or any(map(_of_training, layer.sources))
                 if way is not None:
                     decision.inference.add(way)
     for name, decision in decisions.items():
-        yield _switch(view, name, decision)
+        # Else it chooses between two ways of inference.
+        if decision.trains:
+            yield _switch(view, name, decision)
 
 
 def _choices(layer: Layer) -> Iterator[tuple[Tensor, bool | None]]:
