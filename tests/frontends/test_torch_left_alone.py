@@ -176,3 +176,21 @@ def test_statistics_that_forward_uses_by_itself_are_in_use(how: str, tmp_path: P
 def test_a_class_is_no_module() -> None:
     with pytest.raises(UsageError, match="Calling is a class"):
         bnopt.export(Calling, example_inputs=images())
+
+
+@pytest.mark.parametrize("second", ["fails", "more"])
+def test_what_runs_once_need_not_run_twice(second: str, tmp_path: Path) -> None:
+    class Once(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = nn.BatchNorm2d(3)
+            self.runs = 0
+
+        def forward(self, x: Any) -> Any:
+            self.runs += 1
+            if self.runs == 2 and second == "fails":
+                raise RuntimeError("only once")
+            return (self.bn(x),) * (2 if self.runs == 2 else 1)
+
+    notes = export(trained(Once()), images(), folder=tmp_path).notes
+    assert any("two runs on the same input differ" in note for note in notes)
