@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -112,17 +112,20 @@ def _traced(infer: Any, names: list[str], inputs: list[Any], *, free: bool) -> A
     A Sequential without an Input takes the batch that it was fitted with for its shape.
     """
     tf = library.load("tensorflow")
-    for batch in ([None], []) if free else ([],):
+
+    def traced(shapes: list[Any]) -> Any:
         specs = [
-            tf.TensorSpec([*batch, *tuple(tensor.shape)[len(batch) :]], tensor.dtype, name=name)
-            for tensor, name in zip(inputs, names, strict=True)
+            tf.TensorSpec(shape, tensor.dtype, name=name)
+            for shape, tensor, name in zip(shapes, inputs, names, strict=True)
         ]
-        try:
-            return tf.function(infer, input_signature=specs).get_concrete_function()
-        except Exception:
-            if not batch:
-                raise
-    raise AssertionError
+        return tf.function(infer, input_signature=specs).get_concrete_function()
+
+    shapes = [tensor.shape for tensor in inputs]
+    if free:
+        # What counts on the size of its batch cannot be traced without.
+        with suppress(Exception):
+            return traced([(None, *tuple(shape)[1:]) for shape in shapes])
+    return traced(shapes)
 
 
 def _zipped(path: Path) -> tuple[object, str]:

@@ -95,16 +95,22 @@ class View:
         return idle(self.graph, self.bound)
 
     @cached_property
-    def rates(self) -> dict[str, float]:
-        """Update op -> its rate, where that is one number whatever any switch is set to."""
-        # With a switch decided, a rate may be 0 on purpose: slim has it so outside training.
+    def undecided(self) -> Tracer:
+        """The model with every switch left open, and nothing bound.
+
+        With a switch decided, a rate may be 0 on purpose: slim has it so outside training.
+        """
         outputs = list(self.model.outputs.values())
         flat = inline(self.model.graph_def, lambda graph, at: None, lower=True, keep=outputs)
         graph = Graph(flat.node)
-        tracer = Tracer(graph, variables_of(graph, self.model.values), {})
+        return Tracer(graph, variables_of(graph, self.model.values), {})
+
+    @cached_property
+    def rates(self) -> dict[str, float]:
+        """Update op -> its rate, where that is one number whatever any switch is set to."""
         found: dict[str, float] = {}
-        for update in updates(tracer):
-            value = None if update.rate is None else constant(graph, update.rate)
+        for update in updates(self.undecided):
+            value = None if update.rate is None else constant(self.undecided.graph, update.rate)
             if value is not None and value.size == 1:
                 found[update.node] = float(value.reshape(-1)[0])
         return found

@@ -36,8 +36,7 @@ from collections.abc import Iterator
 from bnopt.findings import Finding, Severity
 from bnopt.frontends.tensorflow.dataflow.constants import constant
 from bnopt.frontends.tensorflow.dataflow.graph import Graph, Tensor
-from bnopt.frontends.tensorflow.dataflow.inlining import inline
-from bnopt.frontends.tensorflow.dataflow.sources import MERGES, SELECTS, Tracer, variables_of
+from bnopt.frontends.tensorflow.dataflow.sources import MERGES, SELECTS
 from bnopt.frontends.tensorflow.dataflow.updates import updates
 from bnopt.frontends.tensorflow.dataflow.view import View
 
@@ -72,12 +71,9 @@ def check(view: View) -> Iterator[Finding]:
 
 def _rates(view: View) -> dict[str | None, float]:
     """Variable -> the smallest rate it is ever moved with, where that is a fast one."""
-    # A switch that the export sets to inference would leave the rate that training does not have.
-    outputs = list(view.model.outputs.values())
-    graph = Graph(inline(view.model.graph_def, lambda _, at: None, lower=True, keep=outputs).node)
-    tracer = Tracer(graph, variables_of(graph, view.model.values), {})
+    graph = view.undecided.graph
     found: dict[str | None, list[float]] = {}
-    for update in updates(tracer):
+    for update in updates(view.undecided):
         if update.rate is not None:
             # Outside training slim and Keras have a rate of 0. One that is not known may be small.
             moving = [rate or 0.0 for rate in _ways(graph, update.rate) if rate != 0]
