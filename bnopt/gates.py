@@ -7,9 +7,20 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from bnopt.errors import RefusalError, UsageError, ValidationError
-from bnopt.findings import Finding
+from bnopt.findings import GRAVITY, Finding
 from bnopt.results import ExportResult
 from bnopt.source import Source
+
+
+def unsaid(findings: Iterable[Finding], told: Iterable[Finding]) -> list[Finding]:
+    """Those of `findings` whose code has not been told, or not as gravely.
+
+    A warning about one layer says nothing of an error that stops at another.
+    """
+    gravest: dict[str, int] = {}
+    for one in told:
+        gravest[one.code] = min(GRAVITY[one.severity], gravest.get(one.code, len(GRAVITY)))
+    return [one for one in findings if GRAVITY[one.severity] < gravest.get(one.code, len(GRAVITY))]
 
 
 def stop_on(findings: Iterable[Finding], allow: Collection[str], result: object) -> None:

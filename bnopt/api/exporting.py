@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from bnopt.api.calibrating import calibrate
 from bnopt.api.folding import fold as fold_model
 from bnopt.delivery import Clock, Progress, silent
 from bnopt.errors import RefusalError, UsageError
-from bnopt.findings import GRAVITY, REPAIRABLE, Finding
+from bnopt.findings import REPAIRABLE, Finding
 from bnopt.frontends.dispatch import convert
 from bnopt.frontends.records import none_ever_moved
-from bnopt.gates import stop_on, stop_on_difference
+from bnopt.gates import stop_on, stop_on_difference, unsaid
 from bnopt.remedy import BATCH_MODES
 from bnopt.results import CalibrateResult, ExportResult, Timings
 from bnopt.source import Source
@@ -155,7 +155,7 @@ def export(
             result = replace(result, model=folded.model, fold=folded, calibration=calibration)
         else:
             found = _unjudged(inspect(path).findings, converted.judged)
-            result = replace(result, findings=(*result.findings, *_unsaid(found, result)))
+            result = replace(result, findings=(*result.findings, *unsaid(found, result.findings)))
             stop_on(result.findings, allow, result)
         clock.lap()
         tell("save", 0, 1)
@@ -171,7 +171,9 @@ def export(
             stop_on_difference(result)
             # Whatever the graph looks like: an answer must not hang on its neighbours.
             seen = check(staged.path, select=["batch-dependence"], provider=_first(providers))
-            result = replace(result, findings=(*result.findings, *_unsaid(seen.findings, result)))
+            result = replace(
+                result, findings=(*result.findings, *unsaid(seen.findings, result.findings))
+            )
             stop_on(seen.findings, allow, result)
         timings = replace(result.timings, validate=clock.lap(), save=save_seconds)
         written = None if target is None else staged.commit()
@@ -264,14 +266,6 @@ def _fold(
             error.result = replace(result, fold=replace(error.result, findings=known))
         raise
     return replace(folded, findings=_unjudged(folded.findings, judged))
-
-
-def _unsaid(findings: Iterable[Finding], result: ExportResult) -> list[Finding]:
-    """Findings of which the source has not been told, or not as gravely."""
-    told: dict[str, int] = {}
-    for one in result.findings:
-        told[one.code] = min(GRAVITY[one.severity], told.get(one.code, len(GRAVITY)))
-    return [one for one in findings if GRAVITY[one.severity] < told.get(one.code, len(GRAVITY))]
 
 
 def _unjudged(

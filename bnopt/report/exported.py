@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnopt.findings import GRAVITY, REPAIRABLE, Finding
+from bnopt.findings import REPAIRABLE, Finding
+from bnopt.gates import unsaid
 from bnopt.report.text import quoted
 from bnopt.results import CalibrateResult, ExportResult
 
@@ -58,16 +59,9 @@ def repaired_word(result: ExportResult, finding: Finding) -> str:
 
 
 def news(result: ExportResult) -> tuple[Finding, ...]:
-    """Findings in the converted model that the source has not told as gravely, unrepaired.
-
-    A warning about one layer says nothing of an error that stops the export at another.
-    """
-    told: dict[str, int] = {}
-    for one in result.findings:
-        if one.severity != "info" and not is_repaired(result, one):
-            told[one.code] = min(GRAVITY[one.severity], told.get(one.code, len(GRAVITY)))
-    found = () if result.fold is None else result.fold.findings
-    return tuple(one for one in found if GRAVITY[one.severity] < told.get(one.code, len(GRAVITY)))
+    """Findings in the converted model that the source has not told as gravely, unrepaired."""
+    told = [f for f in result.findings if f.severity != "info" and not is_repaired(result, f)]
+    return tuple(unsaid(() if result.fold is None else result.fold.findings, told))
 
 
 def all_notes(result: ExportResult) -> tuple[str, ...]:
